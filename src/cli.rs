@@ -1,0 +1,654 @@
+//! The command line: read, lowered to plain options, and given to the command.
+//!
+//! Invariant: everything typed is checked here or in the model before a command sees it; a usage error exits 2
+//! and has changed nothing.
+
+use std::ffi::OsString;
+
+use argh::FromArgs;
+
+use crate::error::{Error, Exit, Result};
+use crate::faults::Fault;
+use crate::model::{AbsolutePath, CopyId, Group, Host, Machine, MinidvodbId, Verify};
+
+/// Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
+#[derive(FromArgs, Debug)]
+#[argh(
+    note = "The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.",
+    note = "Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal."
+)]
+pub struct Arguments {
+    /// the folder with ledger, locks, backups and manifests
+    #[argh(option, arg_name = "DIR")]
+    pub state_dir: Option<String>,
+    /// say what is done also where no terminal is attached
+    #[argh(switch, short = 'v')]
+    pub verbose: bool,
+    /// say only what must be said
+    #[argh(switch, short = 'q')]
+    pub quiet: bool,
+    /// print the version
+    #[argh(switch)]
+    pub version: bool,
+    #[argh(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum Command {
+    Run(Run),
+    Copy(CopyGroup),
+    Target(TargetCommand),
+    Host(HostCommand),
+    Stage(StageCommand),
+    Minidvodb(MinidvodbCommand),
+    List(List),
+    Show(Show),
+    Revert(Revert),
+    Faults(Faults),
+    Ledger(LedgerCommand),
+}
+
+/// cron's command: one pass over every target whose host is on
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "run")]
+pub struct Run {
+    /// only this host
+    #[argh(option, from_str_fn(host))]
+    pub host: Option<Host>,
+    /// only this group
+    #[argh(option, from_str_fn(group))]
+    pub group: Option<Group>,
+    /// try at most so many copies
+    #[argh(option)]
+    pub limit: Option<u64>,
+    /// say what would be queued and copied, and whether there is room; change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// one pass for one group, now, also where the host is off; remembers the target
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "copy")]
+pub struct CopyGroup {
+    /// the group to copy
+    #[argh(positional, from_str_fn(group))]
+    pub group: Group,
+    /// the host to copy to, as ssh knows it
+    #[argh(positional, from_str_fn(host))]
+    pub host: Host,
+    /// the folder there that the minidvodbs go into
+    #[argh(positional, from_str_fn(path))]
+    pub path: AbsolutePath,
+    /// try at most so many copies
+    #[argh(option)]
+    pub limit: Option<u64>,
+    /// say what would be queued and copied, and whether there is room; change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// what to copy where
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "target")]
+pub struct TargetCommand {
+    #[argh(subcommand)]
+    pub verb: TargetVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum TargetVerb {
+    Add(TargetAdd),
+    Del(TargetDel),
+    Show(TargetShow),
+}
+
+/// copy a group to a path on a host; adding it again changes it, and accepts the file system that is there
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "add")]
+pub struct TargetAdd {
+    /// the group to copy
+    #[argh(positional, from_str_fn(group))]
+    pub group: Group,
+    /// the host to copy to, as ssh knows it; localhost is this machine, without ssh
+    #[argh(positional, from_str_fn(host))]
+    pub host: Host,
+    /// the folder there that the minidvodbs go into; it must exist
+    #[argh(positional, from_str_fn(path))]
+    pub path: AbsolutePath,
+    /// refuse copies when more than this is used there, as df prints it (97)
+    #[argh(option, from_str_fn(percent), arg_name = "percent")]
+    pub max_used: Option<u8>,
+    /// how copies are verified: checksum (the default) or quick (sizes and times)
+    #[argh(option, from_str_fn(verify))]
+    pub verify: Option<Verify>,
+    /// the most that one attempt may take (17280)
+    #[argh(option, from_str_fn(deadline), arg_name = "seconds")]
+    pub deadline: Option<u32>,
+    /// limit what is sent, as rsync's --bwlimit: KiB a second, or with a suffix such as 20m; 0: no limit
+    #[argh(option, from_str_fn(bwlimit), arg_name = "rate")]
+    pub bwlimit: Option<String>,
+}
+
+/// stop copying a group to a host; its new copies are kept, shown as parked, and not served
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "del")]
+pub struct TargetDel {
+    /// the host
+    #[argh(positional, from_str_fn(host))]
+    pub host: Host,
+    /// the group
+    #[argh(positional, from_str_fn(group))]
+    pub group: Group,
+}
+
+/// show the targets
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show")]
+pub struct TargetShow {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// which hosts are on
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "host")]
+pub struct HostCommand {
+    #[argh(subcommand)]
+    pub verb: HostVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum HostVerb {
+    Add(HostAdd),
+    Del(HostDel),
+    Show(HostShow),
+}
+
+/// switch a host on
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "add")]
+pub struct HostAdd {
+    /// the host, as ssh knows it
+    #[argh(positional, from_str_fn(host))]
+    pub host: Host,
+    /// the machine that it is a name of (its own name, without user@, in lower case)
+    #[argh(option, from_str_fn(machine))]
+    pub machine: Option<Machine>,
+}
+
+/// switch a host off; no copy is forgotten
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "del")]
+pub struct HostDel {
+    /// the host
+    #[argh(positional, from_str_fn(host))]
+    pub host: Host,
+}
+
+/// show the hosts
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show")]
+pub struct HostShow {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// the three switches of the pass: queue, load, run
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "stage")]
+pub struct StageCommand {
+    #[argh(subcommand)]
+    pub verb: StageVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum StageVerb {
+    On(StageOn),
+    Off(StageOff),
+    Show(StageShow),
+}
+
+/// A stage of the pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Queue,
+    Load,
+    Run,
+}
+
+/// switch stages on; all three when none is named
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "on")]
+pub struct StageOn {
+    /// queue, load or run
+    #[argh(positional, from_str_fn(stage))]
+    pub stages: Vec<Stage>,
+}
+
+/// switch stages off; all three when none is named
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "off")]
+pub struct StageOff {
+    /// queue, load or run
+    #[argh(positional, from_str_fn(stage))]
+    pub stages: Vec<Stage>,
+}
+
+/// show the switches
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show")]
+pub struct StageShow {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// the minidvodbs known here
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "minidvodb")]
+pub struct MinidvodbCommand {
+    #[argh(subcommand)]
+    pub verb: MinidvodbVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum MinidvodbVerb {
+    Import(MinidvodbImport),
+    List(MinidvodbList),
+}
+
+/// take minidvodbs from a CSV file with the header minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state and optionally fault; a bad line stops it, and nothing is kept
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "import")]
+pub struct MinidvodbImport {
+    /// the file, or - for standard input
+    #[argh(positional)]
+    pub file: String,
+}
+
+/// list the minidvodbs
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+pub struct MinidvodbList {
+    /// only this group
+    #[argh(option, from_str_fn(group))]
+    pub group: Option<Group>,
+}
+
+/// list copies; by default all of them
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "list")]
+pub struct List {
+    /// only this host
+    #[argh(option, from_str_fn(host))]
+    pub host: Option<Host>,
+    /// only this group
+    #[argh(option, from_str_fn(group))]
+    pub group: Option<Group>,
+    /// only this state: new or full
+    #[argh(option, from_str_fn(state))]
+    pub state: Option<&'static str>,
+    /// only copies still to be made
+    #[argh(switch)]
+    pub pending: bool,
+    /// only copies with a fault
+    #[argh(switch)]
+    pub faulted: bool,
+    /// only this copy
+    #[argh(option, from_str_fn(copy_id))]
+    pub id: Option<CopyId>,
+    /// at most so many
+    #[argh(option)]
+    pub limit: Option<u64>,
+    /// table (the default), json or csv
+    #[argh(option, from_str_fn(format), default = "Format::Table")]
+    pub format: Format,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// one copy with all its attempts and what they said
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show")]
+pub struct Show {
+    /// the copy's id, minidvodbcopy_id
+    #[argh(positional, from_str_fn(copy_id))]
+    pub id: CopyId,
+}
+
+/// clear the fault of copies that are still new, so that the next pass tries them again
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "revert")]
+pub struct Revert {
+    /// the copy with this id
+    #[argh(option, from_str_fn(copy_id))]
+    pub id: Option<CopyId>,
+    /// the copies of this minidvodb
+    #[argh(option, from_str_fn(minidvodb_id))]
+    pub minidvodb_id: Option<MinidvodbId>,
+    /// the copies to this host
+    #[argh(option, from_str_fn(host))]
+    pub host: Option<Host>,
+    /// the copies with this fault, by code or name
+    #[argh(option, from_str_fn(fault))]
+    pub fault: Option<Fault>,
+    /// all of them
+    #[argh(switch)]
+    pub all: bool,
+    /// say what would be cleared; change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+}
+
+/// the table of fault codes, or one explained
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "faults")]
+pub struct Faults {
+    /// a code or a name
+    #[argh(positional, from_str_fn(fault))]
+    pub fault: Option<Fault>,
+}
+
+/// the ledger's file itself
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "ledger")]
+pub struct LedgerCommand {
+    #[argh(subcommand)]
+    pub verb: LedgerVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum LedgerVerb {
+    Check(LedgerCheck),
+    Backup(LedgerBackup),
+    Restore(LedgerRestore),
+    Compact(LedgerCompact),
+}
+
+/// check every record and every index
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "check")]
+pub struct LedgerCheck {}
+
+/// copy the checked ledger to a new file, by default in the backup folder
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "backup")]
+pub struct LedgerBackup {
+    /// the new file
+    #[argh(positional)]
+    pub file: Option<String>,
+}
+
+/// put a backup in the ledger's place; what it replaces is kept
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "restore")]
+pub struct LedgerRestore {
+    /// the backup
+    #[argh(positional)]
+    pub file: String,
+}
+
+/// make the file as small as it can be
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "compact")]
+pub struct LedgerCompact {}
+
+fn host(text: &str) -> Result<Host, String> {
+    Host::parse(text).map_err(|refused| refused.to_string())
+}
+
+fn machine(text: &str) -> Result<Machine, String> {
+    Machine::parse(text).map_err(|refused| refused.to_string())
+}
+
+fn group(text: &str) -> Result<Group, String> {
+    Group::parse(text).map_err(|refused| refused.to_string())
+}
+
+fn path(text: &str) -> Result<AbsolutePath, String> {
+    let path = AbsolutePath::parse(text).map_err(|refused| refused.to_string())?;
+    if path.tidy().split('/').any(|component| component == crate::model::STAGING) {
+        return Err(format!("the path '{text}' leads into the staging folder {}", crate::model::STAGING));
+    }
+    Ok(path)
+}
+
+fn copy_id(text: &str) -> Result<CopyId, String> {
+    CopyId::parse(text).map_err(|refused| refused.to_string())
+}
+
+fn minidvodb_id(text: &str) -> Result<MinidvodbId, String> {
+    MinidvodbId::parse(text).map_err(|refused| refused.to_string())
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    Fault::parse(text).ok_or_else(|| format!("'{}' is no fault's code or name", text.escape_debug()))
+}
+
+fn percent(text: &str) -> Result<u8, String> {
+    text.parse::<u8>()
+        .ok()
+        .filter(|percent| (1..=100).contains(percent))
+        .ok_or_else(|| format!("'{}' is not a whole percentage from 1 to 100", text.escape_debug()))
+}
+
+fn verify(text: &str) -> Result<Verify, String> {
+    match text {
+        "checksum" => Ok(Verify::Checksum),
+        "quick" => Ok(Verify::Quick),
+        _ => Err(format!("'{}' is neither checksum nor quick", text.escape_debug())),
+    }
+}
+
+fn deadline(text: &str) -> Result<u32, String> {
+    text.parse::<u32>().ok().filter(|seconds| (1..=31_536_000).contains(seconds)).ok_or_else(|| {
+        format!("'{}' is not a whole number of seconds from 1 to 31536000", text.escape_debug())
+    })
+}
+
+fn bwlimit(text: &str) -> Result<String, String> {
+    let number = text.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G']).unwrap_or(text);
+    let is_number = number.parse::<f64>().is_ok_and(|rate| rate.is_finite() && rate >= 0.0)
+        && number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        && number.len() <= 12;
+    if is_number {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("'{}' is not a rate such as 5000 or 20m", text.escape_debug()))
+    }
+}
+
+fn stage(text: &str) -> Result<Stage, String> {
+    match text {
+        "queue" => Ok(Stage::Queue),
+        "load" => Ok(Stage::Load),
+        "run" => Ok(Stage::Run),
+        _ => Err(format!("'{}' is no stage: queue, load or run", text.escape_debug())),
+    }
+}
+
+fn state(text: &str) -> Result<&'static str, String> {
+    match text {
+        "new" => Ok("new"),
+        "full" => Ok("full"),
+        _ => Err(format!("'{}' is no state of a copy: new or full", text.escape_debug())),
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "table" => Ok(Format::Table),
+        "json" => Ok(Format::Json),
+        "csv" => Ok(Format::Csv),
+        _ => Err(format!("'{}' is no format: table, json or csv", text.escape_debug())),
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// A command.
+    Command(Box<Arguments>),
+    /// A text to print: help, or the version.
+    Text(String),
+}
+
+/// Reads the command line, without the program's name.
+///
+/// # Errors
+/// Exit 2, with what to type instead.
+pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
+    let words = lower(arguments)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Arguments::from_args(&["minidvodbcopy"], &words) {
+        Ok(arguments) if arguments.version => {
+            Ok(Asked::Text(concat!("minidvodbcopy ", env!("CARGO_PKG_VERSION"), "\n").to_owned()))
+        }
+        Ok(Arguments { command: None, .. }) => {
+            Err(Error::new(Exit::Usage, "no command is given").hint("`minidvodbcopy help` lists them"))
+        }
+        Ok(arguments) => Ok(Asked::Command(Box::new(arguments))),
+        Err(argh::EarlyExit { output, status: Ok(()) }) => Ok(Asked::Text(output)),
+        Err(argh::EarlyExit { output, status: Err(()) }) => Err(usage_error(&output, &words)),
+    }
+}
+
+fn usage_error(output: &str, words: &[&str]) -> Error {
+    let output = output.trim().trim_end_matches("Run minidvodbcopy --help for more information.").trim();
+    let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let commands: Vec<&str> = words
+        .iter()
+        .copied()
+        .filter(|word| !word.starts_with('-'))
+        .take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase()))
+        .take(2)
+        .collect();
+    let is_group = commands
+        .first()
+        .is_some_and(|command| ["target", "host", "stage", "minidvodb", "ledger"].contains(command));
+    let known =
+        if is_group { commands.join(" ") } else { commands.first().copied().unwrap_or_default().to_owned() };
+    let help = format!("minidvodbcopy help {known}");
+    Error::usage(lines.join(" ")).hint(format!("`{}` shows what can be typed", help.trim()))
+}
+
+/// Turns what people type into what the parser knows: `--x=y` into two words, `-h` into `--help`,
+/// `help X` into `X --help`, the options of the top level to the front, `import -` into its file.
+fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
+    let (mut front, mut words, mut is_literal) = (Vec::new(), Vec::new(), false);
+    for argument in arguments {
+        let word = argument.into_string().map_err(|word| {
+            Error::usage(format!("the argument '{}' is not UTF-8", word.to_string_lossy().escape_debug()))
+        })?;
+        if is_literal {
+            words.push(word);
+            continue;
+        }
+        match word.as_str() {
+            "--" => {
+                is_literal = true;
+                words.push(word);
+            }
+            "-h" => words.push("--help".to_owned()),
+            "-V" => words.push("--version".to_owned()),
+            "-v" | "--verbose" | "-q" | "--quiet" => front.push(word),
+            "-" if words.last().is_some_and(|last| last == "import") => words.push("/dev/stdin".to_owned()),
+            _ => match word.split_once('=').filter(|(name, _)| name.starts_with("--")) {
+                Some((name, value)) => words.extend([name.to_owned(), value.to_owned()]),
+                None => words.push(word),
+            },
+        }
+    }
+    if words.first().is_some_and(|first| first == "help") {
+        words.rotate_left(1);
+        words.pop();
+        words.push("--help".to_owned());
+    }
+    front.extend(words);
+    Ok(front)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lowered(words: &[&str]) -> Vec<String> {
+        lower(words.iter().map(OsString::from).collect()).unwrap()
+    }
+
+    fn parsed(words: &[&str]) -> Result<Asked> {
+        parse(words.iter().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn what_people_type_is_lowered() {
+        assert_eq!(lowered(&["run", "--limit=3", "-v"]), ["-v", "run", "--limit", "3"]);
+        assert_eq!(lowered(&["help", "target", "add"]), ["target", "add", "--help"]);
+        assert_eq!(lowered(&["help"]), ["--help"]);
+        assert_eq!(lowered(&["minidvodb", "import", "-"]), ["minidvodb", "import", "/dev/stdin"]);
+        assert_eq!(lowered(&["target", "add", "--", "-v", "--x=y"]), ["target", "add", "--", "-v", "--x=y"]);
+    }
+
+    #[test]
+    fn bad_values_are_usage_errors_that_name_them() {
+        for words in [
+            &["target", "add", "ThreePi", "-oProxyCommand=x", "/data"][..],
+            &["target", "add", "ThreePi", "a/b", "/data"],
+            &["target", "add", "ThreePi", "host:", "/data"],
+            &["target", "add", "ThreePi", "a::b", "/data"],
+            &["target", "add", "ThreePi", "ipp0222", "data"],
+            &["target", "add", "ThreePi", "ipp0222", "/data/../x"],
+            &["target", "add", "ThreePi", "ipp0222", "/data/.minidvodbcopy/x"],
+            &["target", "add", "ThreePi", "ipp0222", "/data", "--max-used", "101"],
+            &["target", "add", "ThreePi", "ipp0222", "/data", "--bwlimit", "x"],
+            &["target", "add", "Three/Pi", "ipp0222", "/data"],
+            &["stage", "off", "walk"],
+            &["list", "--state", "old"],
+            &["list", "--format", "xml"],
+            &["show", "0"],
+            &["show"],
+            &["unknown"],
+            &[],
+        ] {
+            let error = parsed(words).unwrap_err();
+            assert_eq!(error.exit, Exit::Usage, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_texts() {
+        for words in [
+            &["help"][..],
+            &["--help"],
+            &["-h"],
+            &["help", "run"],
+            &["run", "--help"],
+            &["--version"],
+            &["target", "-h"],
+        ] {
+            assert!(matches!(parsed(words).unwrap(), Asked::Text(_)), "{words:?}");
+        }
+    }
+}

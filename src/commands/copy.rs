@@ -1,0 +1,53 @@
+//! `copy`: one pass for one group, now, also where the host is off; remembers the target.
+
+use super::{run, target};
+use crate::cli::{CopyGroup, TargetAdd};
+use crate::error::{Exit, Result};
+use crate::ledger::Look as _;
+use crate::model::Target;
+use crate::pass::{self, Context, Order};
+use crate::plan::load::Eagerness;
+
+pub(super) fn execute(context: &Context, copy: CopyGroup) -> Result<Exit> {
+    let order = Order {
+        host: Some(copy.host.clone()),
+        group: Some(copy.group.clone()),
+        limit: copy.limit,
+        eagerness: Eagerness::Now,
+        is_off_served: true,
+        must_have_lock: true,
+    };
+    if copy.dry_run {
+        let known = match context.ledger.exists() {
+            true => context.ledger.read(|ledger| ledger.target(&copy.host, &copy.group))?,
+            false => None,
+        };
+        let mut target = known.unwrap_or_else(|| Target::new(copy.group, copy.host, copy.path.clone()));
+        if target.path != copy.path {
+            target.path = copy.path;
+            target.file_system = None;
+        }
+        let summary = pass::preview(context, &order, Some(target))?;
+        return run::report(context, &summary, true, copy.json);
+    }
+    remember(context, copy.group, copy.host, copy.path)?;
+    let summary = pass::run(context, &order)?;
+    run::report(context, &summary, false, copy.json)
+}
+
+/// Makes the target, or gives it the path; one that has it is left as it is.
+fn remember(
+    context: &Context,
+    group: crate::model::Group,
+    host: crate::model::Host,
+    path: crate::model::AbsolutePath,
+) -> Result<()> {
+    if context.ledger.exists() {
+        let known = context.ledger.read(|ledger| ledger.target(&host, &group))?;
+        if known.is_some_and(|known| known.path == path) {
+            return Ok(());
+        }
+    }
+    let add = TargetAdd { group, host, path, max_used: None, verify: None, deadline: None, bwlimit: None };
+    target::add(context, add)
+}

@@ -1,0 +1,119 @@
+//! `host`: which hosts are on, and which machine each is a name of.
+
+use serde::Serialize;
+
+use super::target::{fault_text, standing_parts};
+use crate::cli::{HostAdd, HostCommand, HostDel, HostShow, HostVerb};
+use crate::error::{Error, Exit, Result};
+use crate::ledger::{Failure, Look as _};
+use crate::model::Host;
+use crate::pass::Context;
+use crate::{render, state, ui};
+
+pub(super) fn execute(context: &Context, command: HostCommand) -> Result<Exit> {
+    match command.verb {
+        HostVerb::Add(words) => add(context, &words)?,
+        HostVerb::Del(words) => del(context, &words)?,
+        HostVerb::Show(words) => show(context, &words)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn add(context: &Context, words: &HostAdd) -> Result<()> {
+    state::prepare(&context.state_dir)?;
+    let host = &words.host;
+    if let Some(machine) = &words.machine {
+        let moved = context.ledger.write(|change| {
+            change.rekey_host(host, machine)?.map_err(|taken| {
+                let meets = Error::usage(format!(
+                    "{host} cannot be a name of {machine}: copies {} and {} are of the same minidvodb, and there may be one on a machine",
+                    taken.copy, taken.by
+                ));
+                Failure::from(meets.hint(format!("`minidvodbcopy show {}` and `show {}` show them", taken.copy, taken.by)))
+            })
+        })?;
+        if moved > 0 {
+            let copies = ui::count(moved, "copy belongs", "copies belong");
+            context.ui.tell(&format!("{copies} to machine {machine} now"));
+        }
+    }
+    let (record, has_target) = context.ledger.write(|change| {
+        let mut record = change.host_or_unknown(host)?;
+        record.is_on = true;
+        change.put_host(&record)?;
+        Ok((record, change.targets()?.iter().any(|target| target.host == *host)))
+    })?;
+    context.ui.tell(&format!("{host} (machine {}) is on", record.machine));
+    if !has_target {
+        context.ui.tell(&format!("nothing goes there yet: `minidvodbcopy target add GROUP {host} PATH`"));
+    }
+    Ok(())
+}
+
+fn del(context: &Context, words: &HostDel) -> Result<()> {
+    let host = &words.host;
+    let unknown =
+        || Error::usage(format!("the host {host} is not known")).hint("`minidvodbcopy host show` lists them");
+    if !context.ledger.exists() {
+        return Err(unknown());
+    }
+    context.ledger.write(|change| {
+        let mut record = change.host(host)?.ok_or_else(unknown)?;
+        record.is_on = false;
+        change.put_host(&record)
+    })?;
+    context.ui.tell(&format!("{host} is off; its copies are kept"));
+    Ok(())
+}
+
+/// A host as `host show --json` prints it.
+#[derive(Serialize)]
+struct Shown {
+    host: String,
+    machine: String,
+    on: bool,
+    targets: usize,
+    fault: i16,
+    fault_name: Option<&'static str>,
+    since: Option<String>,
+    next_probe: Option<String>,
+}
+
+fn show(context: &Context, words: &HostShow) -> Result<()> {
+    let shown: Vec<Shown> = super::read_if_any(context, |ledger| {
+        let targets = ledger.targets()?;
+        let count = |host: &Host| targets.iter().filter(|target| target.host == *host).count();
+        Ok(ledger
+            .hosts()?
+            .into_iter()
+            .map(|record| {
+                let (fault, fault_name, since, next_probe) = standing_parts(record.standing.as_ref());
+                Shown {
+                    targets: count(&record.host),
+                    host: record.host.to_string(),
+                    machine: record.machine.to_string(),
+                    on: record.is_on,
+                    fault,
+                    fault_name,
+                    since,
+                    next_probe,
+                }
+            })
+            .collect())
+    })?;
+    if words.json {
+        let json = serde_json::to_string_pretty(&shown).map_err(Error::bug)?;
+        return context.ui.print(&format!("{json}\n"));
+    }
+    let mut table = render::new_table(&["host", "machine", "is", "targets", "fault"]);
+    for host in &shown {
+        table.add_row(render::cells(&[
+            &host.host,
+            &host.machine,
+            if host.on { "on" } else { "off" },
+            &host.targets.to_string(),
+            &fault_text(host.fault, host.fault_name, host.next_probe.as_deref()),
+        ]));
+    }
+    context.ui.print(&render::finish(&table))
+}

@@ -1,0 +1,72 @@
+//! `ledger`: the file itself: check, backup, restore, compact.
+
+use camino::Utf8Path;
+
+use crate::cli::{LedgerCommand, LedgerVerb};
+use crate::error::{Error, Exit, Result};
+use crate::pass::Context;
+use crate::{lock, state, ui};
+
+pub(super) fn execute(context: &Context, command: LedgerCommand) -> Result<Exit> {
+    match command.verb {
+        LedgerVerb::Check(_) => check(context)?,
+        LedgerVerb::Backup(words) => backup(context, words.file.as_deref())?,
+        LedgerVerb::Restore(words) => restore(context, &words.file)?,
+        LedgerVerb::Compact(_) => compact(context)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn need_ledger(context: &Context) -> Result<()> {
+    if context.ledger.exists() {
+        return Ok(());
+    }
+    Err(Error::configuration(format!("there is no ledger in {}", context.state_dir))
+        .hint("is this the right --state-dir?"))
+}
+
+fn check(context: &Context) -> Result<()> {
+    need_ledger(context)?;
+    let census = context.ledger.check()?;
+    context.ui.print(&format!(
+        "{} is whole: {} minidvodbs, {} targets, {} hosts, {} copies, {} attempts\n",
+        context.ledger.file(),
+        census.minidvodbs,
+        census.targets,
+        census.hosts,
+        census.copies,
+        census.attempts
+    ))
+}
+
+fn backup(context: &Context, file: Option<&str>) -> Result<()> {
+    need_ledger(context)?;
+    state::prepare(&context.state_dir)?;
+    let to = match file {
+        Some(file) => file.into(),
+        None => context.ledger.backup_name(context.now()),
+    };
+    context.ledger.back_up_to(&to)?;
+    context.ui.print(&format!("{to}\n"))
+}
+
+fn restore(context: &Context, file: &str) -> Result<()> {
+    state::prepare(&context.state_dir)?;
+    if let Some((path, holder)) = lock::held(&context.state_dir).into_iter().next() {
+        return Err(Error::try_again(format!("a pass is under way: {path} is held by {holder}")).hint(
+            "restore when no pass runs; `minidvodbcopy stage off run` lets it end after its present copy",
+        ));
+    }
+    let replaced = context.ledger.restore(Utf8Path::new(file), context.now())?;
+    context.ui.print(&format!("{file} is the ledger now\n"))?;
+    match replaced {
+        Some(kept) => context.ui.print(&format!("what it replaced is kept as {kept}\n")),
+        None => Ok(()),
+    }
+}
+
+fn compact(context: &Context) -> Result<()> {
+    need_ledger(context)?;
+    let (before, after) = context.ledger.compact()?;
+    context.ui.print(&format!("{} before, {} after\n", ui::size(before), ui::size(after)))
+}

@@ -1,0 +1,58 @@
+//! The commands: one file for each.
+//!
+//! Invariant: a command reads, decides by the parts, writes in one transaction where it can, and says what it
+//! did. Commands print through `ui` only.
+
+mod copy;
+mod faults;
+mod host;
+mod ledger;
+mod list;
+mod minidvodb;
+mod revert;
+mod run;
+mod show;
+mod stage;
+mod target;
+
+use crate::cli::Command;
+use crate::error::{Exit, Result};
+use crate::ledger::{Failure, Snapshot};
+use crate::pass::Context;
+use crate::state;
+
+/// Carries out a command.
+///
+/// # Errors
+/// Whatever ends it early.
+pub fn execute(context: &Context, command: Command) -> Result<Exit> {
+    if let Command::Faults(faults) = command {
+        return faults::execute(context, &faults);
+    }
+    state::check(&context.state_dir)?;
+    match command {
+        Command::Run(run) => run::execute(context, run),
+        Command::Copy(copy) => copy::execute(context, copy),
+        Command::Target(target) => target::execute(context, target),
+        Command::Host(host) => host::execute(context, host),
+        Command::Stage(stage) => stage::execute(context, stage),
+        Command::Minidvodb(minidvodb) => minidvodb::execute(context, minidvodb),
+        Command::List(list) => list::execute(context, &list),
+        Command::Show(show) => show::execute(context, &show),
+        Command::Revert(revert) => revert::execute(context, &revert),
+        Command::Faults(faults) => faults::execute(context, &faults),
+        Command::Ledger(ledger) => ledger::execute(context, ledger),
+    }
+}
+
+/// Reads the ledger; where there is none yet, says so on standard error and gives nothing.
+fn read_if_any<T: Default>(
+    context: &Context,
+    look: impl FnOnce(&Snapshot) -> Result<T, Failure>,
+) -> Result<T> {
+    if context.ledger.exists() {
+        return context.ledger.read(look);
+    }
+    context.ui.notice(&format!("there is no ledger in {} yet", context.state_dir));
+    Ok(T::default())
+}

@@ -1,0 +1,38 @@
+//! `run`: cron's command, one pass over every target whose host is on.
+
+use crate::cli::Run;
+use crate::error::{Error, Exit, Result};
+use crate::pass::{self, Context, Order, Summary};
+use crate::plan::load::Eagerness;
+
+pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
+    let order = Order {
+        host: run.host,
+        group: run.group,
+        limit: run.limit,
+        eagerness: Eagerness::Scheduled,
+        is_off_served: false,
+        must_have_lock: false,
+    };
+    let summary =
+        if run.dry_run { pass::preview(context, &order, None)? } else { pass::run(context, &order)? };
+    report(context, &summary, run.dry_run, run.json)
+}
+
+/// Says what a pass did, and turns it into an exit code.
+pub(super) fn report(context: &Context, summary: &Summary, is_dry: bool, is_json: bool) -> Result<Exit> {
+    if is_json {
+        let json = serde_json::to_string_pretty(summary).map_err(Error::bug)?;
+        context.ui.print(&format!("{json}\n"))?;
+    } else if is_dry {
+        for line in pass::preview_lines(summary) {
+            context.ui.print(&format!("{}\n", crate::ui::escape_all(&line)))?;
+        }
+    } else {
+        context.ui.tell(&format!(
+            "pass: {} queued, {} copied, {} faulted, {} waiting, {} skipped",
+            summary.queued, summary.copied, summary.faulted, summary.waiting, summary.skipped
+        ));
+    }
+    Ok(if summary.faulted > 0 && !is_dry { Exit::Faulted } else { Exit::Done })
+}

@@ -1,0 +1,95 @@
+//! `show`: one copy with all its attempts and what they said.
+
+use std::fmt::Write as _;
+
+use crate::cli::Show;
+use crate::error::{Error, Exit, Result};
+use crate::ledger::Look as _;
+use crate::model::{Attempt, Copy, CopyState, Minidvodb, Outcome};
+use crate::pass::Context;
+use crate::transfer::manifest;
+use crate::ui::{self, escape_all};
+
+pub(super) fn execute(context: &Context, words: &Show) -> Result<Exit> {
+    let found = super::read_if_any(context, |ledger| {
+        let Some(copy) = ledger.copy(words.id)? else { return Ok(None) };
+        let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
+        let is_parked = copy.is_new() && ledger.target(&copy.host, &copy.group)?.is_none();
+        Ok(Some((ledger.attempts(copy.id)?, minidvodb, is_parked, copy)))
+    })?;
+    let Some((attempts, minidvodb, is_parked, copy)) = found else {
+        return Err(
+            Error::usage(format!("there is no copy {}", words.id)).hint("`minidvodbcopy list` lists them")
+        );
+    };
+    let manifest = manifest::file_of(&context.state_dir, copy.id);
+    let manifest = manifest.exists().then(|| manifest.to_string());
+    context.ui.print(&text(&copy, minidvodb.as_ref(), is_parked, manifest.as_deref(), &attempts))?;
+    Ok(Exit::Done)
+}
+
+fn text(
+    copy: &Copy,
+    minidvodb: Option<&Minidvodb>,
+    is_parked: bool,
+    manifest: Option<&str>,
+    attempts: &[Attempt],
+) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| {
+        let _ = writeln!(text, "{key:<14}{}", escape_all(value));
+    };
+    line("copy", &copy.id.to_string());
+    let source = minidvodb.map_or("not in the list any more", |minidvodb| minidvodb.path.as_str());
+    line("minidvodb", &format!("{} {} ({})", copy.minidvodb_id, copy.name, copy.group));
+    line("source", source);
+    line("destination", &format!("{}:{}", copy.host, copy.final_path()));
+    line("machine", copy.machine.as_str());
+    let state = match &copy.state {
+        CopyState::Full { verified, .. } => format!("full, verified by {}", verified.as_str()),
+        CopyState::New { publishing: Some(_), .. } => "new, about to be published".to_owned(),
+        CopyState::New { .. } if is_parked => "new, parked: it has no target".to_owned(),
+        CopyState::New { .. } => "new".to_owned(),
+    };
+    line("state", &state);
+    if let Some(state) = copy.fault() {
+        line("fault", &format!("{}, class {}", state.fault, state.class.as_str()));
+        if let Some(at) = state.next_try {
+            line("next try", &format!("{} UTC", ui::time(at)));
+        }
+        line("advice", state.fault.advice());
+    }
+    if let (Some(bytes), Some(files)) = (copy.bytes, copy.files) {
+        line("size", &format!("{} in {}", ui::size(bytes), ui::count(files, "file", "files")));
+    }
+    line("epoch", &copy.epoch.map_or_else(|| "-".to_owned(), |at| format!("{} UTC", ui::time(at))));
+    line("dtime", &format!("{} s", copy.dtime_s));
+    if let Some(manifest) = manifest {
+        line("manifest", manifest);
+    }
+    let _ = writeln!(text, "attempts      {}", copy.attempts);
+    for attempt in attempts {
+        write_attempt(&mut text, attempt);
+    }
+    text
+}
+
+fn write_attempt(text: &mut String, attempt: &Attempt) {
+    let outcome = match attempt.outcome {
+        Outcome::Open => format!("under way or cut off, while {}", attempt.phase.as_str()),
+        Outcome::Full => "full".to_owned(),
+        Outcome::Faulted(fault) => format!("fault {fault} while {}", attempt.phase.as_str()),
+        Outcome::Interrupted => format!("interrupted while {}", attempt.phase.as_str()),
+    };
+    let _ = writeln!(
+        text,
+        "  {:>3}  {} UTC  {:>8.2} s  {} sent  {outcome}",
+        attempt.number,
+        ui::time(attempt.began),
+        attempt.seconds,
+        ui::size(attempt.sent_bytes),
+    );
+    for said in attempt.said.lines() {
+        let _ = writeln!(text, "       | {}", escape_all(said));
+    }
+}

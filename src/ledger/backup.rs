@@ -1,0 +1,189 @@
+//! Backups of the ledger, putting one back, and making the file small again.
+//!
+//! Invariant: only a ledger that passed the full check is kept as a backup, so that damage never pushes out
+//! the last good one. What is replaced is kept.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs2::FileExt as _;
+use jiff::Timestamp;
+
+use super::open::{open_for_reading, open_for_writing, sync_folder_of};
+use super::{Census, Failure, Ledger};
+use crate::error::{Error, IoContext, Result};
+use crate::holders;
+
+/// So many daily backups are kept.
+const KEPT: usize = 7;
+/// A backup this old is due for the next; a little less than a day, for passes that come a bit early.
+const DAY_S: i64 = 24 * 3600 - 600;
+const PREFIX: &str = "ledger-";
+const SUFFIX: &str = ".redb";
+const STAMP: &str = "%Y%m%dT%H%M%SZ";
+
+impl Ledger {
+    /// Checks everything in the ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::read`].
+    pub fn check(&self) -> Result<Census> {
+        self.read(super::Snapshot::check_all)
+    }
+
+    /// Once a day: the full check, then a backup, and the oldest ones go. Nothing where there is no ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::read`]; 78 where the backup can't be written.
+    pub fn back_up_daily(&self, now: Timestamp) -> Result<()> {
+        let is_fresh = self
+            .newest_backup()
+            .and_then(|path| made_at(&path))
+            .is_some_and(|made| (0..DAY_S).contains(&(now.as_second() - made.as_second())));
+        if is_fresh || !self.exists() {
+            return Ok(());
+        }
+        self.check()?;
+        let stamp = now.strftime(STAMP).to_string();
+        self.explain(self.back_up(&stamp))?;
+        self.drop_oldest()
+    }
+
+    /// Copies the ledger to `backup/ledger-STAMP.redb`.
+    pub(super) fn back_up(&self, stamp: &str) -> Result<Utf8PathBuf, Failure> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.backup_dir)
+            .or_configuration(format!("cannot make the folder {}", self.backup_dir))?;
+        let to = self.backup_dir.join(format!("{PREFIX}{stamp}{SUFFIX}"));
+        self.copy_to(&to)?;
+        Ok(to)
+    }
+
+    /// Checks the ledger and copies it to a file that is not there yet.
+    ///
+    /// # Errors
+    /// As [`Ledger::read`]; 2 where the file is there.
+    pub fn back_up_to(&self, to: &Utf8Path) -> Result<()> {
+        if to.symlink_metadata().is_ok() {
+            return Err(Error::usage(format!("{to} is already there, and a backup replaces nothing"))
+                .hint("name a file that does not exist"));
+        }
+        self.check()?;
+        self.explain(self.copy_to(to))
+    }
+
+    /// The name for a backup made by hand, in the backup folder.
+    pub fn backup_name(&self, now: Timestamp) -> Utf8PathBuf {
+        self.backup_dir.join(format!("by-hand-{}{SUFFIX}", now.strftime(STAMP)))
+    }
+
+    /// Copies the file while it is open for reading, so that nobody writes meanwhile.
+    fn copy_to(&self, to: &Utf8Path) -> Result<(), Failure> {
+        let folder = to.parent().filter(|parent| !parent.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+        let db = open_for_reading(self)?;
+        let mut temporary = tempfile::Builder::new()
+            .prefix(".ledger.copy.")
+            .tempfile_in(folder)
+            .or_configuration(format!("cannot write into {folder}"))?;
+        let mut source = fs::File::open(&self.file).or_configuration(format!("cannot read {}", self.file))?;
+        std::io::copy(&mut source, &mut temporary)
+            .or_configuration(format!("cannot copy the ledger to {to}"))?;
+        drop(db);
+        temporary.as_file().sync_all().or_configuration(format!("cannot flush {to}"))?;
+        temporary.persist(to).or_configuration(format!("cannot make {to}"))?;
+        sync_folder_of(&folder.join("x"))
+    }
+
+    /// The daily backups, oldest first.
+    fn backups(&self) -> Vec<Utf8PathBuf> {
+        let Ok(entries) = self.backup_dir.read_dir_utf8() else { return Vec::new() };
+        let mut paths: Vec<Utf8PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path().to_owned())
+            .filter(|path| made_at(path).is_some())
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    /// The newest daily backup.
+    pub fn newest_backup(&self) -> Option<Utf8PathBuf> {
+        self.backups().pop()
+    }
+
+    fn drop_oldest(&self) -> Result<()> {
+        let backups = self.backups();
+        for path in &backups[..backups.len().saturating_sub(KEPT)] {
+            fs::remove_file(path).or_configuration(format!("cannot remove the old backup {path}"))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a backup in the ledger's place and says where the replaced file is kept.
+    ///
+    /// # Errors
+    /// 78 where `from` is no whole ledger; 75 where somebody holds the ledger.
+    pub fn restore(&self, from: &Utf8Path, now: Timestamp) -> Result<Option<Utf8PathBuf>> {
+        let state_dir = self.file.parent().unwrap_or(&self.file);
+        let mut candidate = tempfile::Builder::new()
+            .prefix(".ledger.restore.")
+            .tempfile_in(state_dir)
+            .or_configuration(format!("cannot write into {state_dir}"))?;
+        let mut source = fs::File::open(from).or_configuration(format!("cannot read {from}"))?;
+        std::io::copy(&mut source, &mut candidate).or_configuration(format!("cannot copy {from}"))?;
+        candidate.as_file().sync_all().or_configuration(format!("cannot flush the copy of {from}"))?;
+        let candidate_file = Utf8PathBuf::try_from(candidate.path().to_owned()).map_err(Error::bug)?;
+        let sound = Self { file: candidate_file, backup_dir: self.backup_dir.clone() };
+        sound.check().map_err(|error| error.at(format!("{from} is not put in place")))?;
+
+        let replaced = self.keep_replaced(now)?;
+        candidate.persist(&self.file).or_configuration(format!("cannot put {from} in place"))?;
+        self.explain(sync_folder_of(&self.file))?;
+        Ok(replaced)
+    }
+
+    /// Links the present file, damaged or not, into the backup folder, while nobody has it open.
+    fn keep_replaced(&self, now: Timestamp) -> Result<Option<Utf8PathBuf>> {
+        if !self.exists() {
+            return Ok(None);
+        }
+        let present = fs::File::open(&self.file).or_configuration(format!("cannot open {}", self.file))?;
+        present.try_lock_exclusive().map_err(|_| {
+            Error::try_again(format!("the ledger is held by {}", holders::holder_of(&self.file)))
+        })?;
+        fs::create_dir_all(&self.backup_dir)
+            .or_configuration(format!("cannot make the folder {}", self.backup_dir))?;
+        let to = self.backup_dir.join(format!("replaced-{}{SUFFIX}", now.strftime(STAMP)));
+        fs::hard_link(&self.file, &to).or_configuration(format!("cannot keep the present ledger as {to}"))?;
+        Ok(Some(to))
+    }
+
+    /// Makes the file as small as it can be; says its size before and after, in bytes.
+    ///
+    /// # Errors
+    /// As [`Ledger::write`].
+    pub fn compact(&self) -> Result<(u64, u64)> {
+        self.check()?;
+        let size = || fs::metadata(&self.file).map(|meta| meta.len()).or_configuration(&self.file);
+        let before = size()?;
+        let compacted = || -> Result<(), Failure> {
+            let mut db = open_for_writing(self, true)?;
+            db.compact()?;
+            db.close()?;
+            Ok(())
+        };
+        self.explain(compacted())?;
+        self.check()?;
+        Ok((before, size()?))
+    }
+}
+
+/// When a daily backup was made, by its name.
+fn made_at(path: &Utf8Path) -> Option<Timestamp> {
+    let stamp = path.file_name()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
+    jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
+}

@@ -1,0 +1,366 @@
+//! Changing the ledger, inside a write transaction.
+//!
+//! Invariant: records and their indexes change together. A second copy of a minidvodb on a machine cannot be
+//! written; a final path belongs to at most one copy of a machine.
+
+use redb::{ReadableTable, TableHandle, WriteTransaction};
+
+use super::Failure;
+use super::look::{Counters, HasTables, Look, attempt_place, meta, target_place};
+use super::records::{
+    AttemptRecord, CopyRecord, HostRecordRecord, MinidvodbRecord, Place, Record as _, StagesRecord,
+    TargetRecord, decode, encode, encode_value,
+};
+use super::tables::{self, Digests, WriteTables};
+use crate::error::Error;
+use crate::model::{
+    Attempt, Copy, CopyId, Group, Host, HostRecord, Machine, Minidvodb, Outcome, Stages, Target, staging_path,
+};
+
+/// So many attempts of a copy are kept, the first one always among them.
+const ATTEMPTS_KEPT: u32 = 64;
+
+/// A write transaction.
+pub struct Change<'t> {
+    tables: WriteTables<'t>,
+    counters: Counters,
+    is_dirty: bool,
+}
+
+impl<'t> HasTables for Change<'t> {
+    type Tables = WriteTables<'t>;
+    fn tables(&self) -> &Self::Tables {
+        &self.tables
+    }
+}
+
+/// The ledger's refusal of a second copy of a minidvodb on a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairTaken {
+    /// The copy that was to be written.
+    pub copy: CopyId,
+    /// The copy that is there.
+    pub by: CopyId,
+}
+
+/// What an import did with a minidvodb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// It was not known.
+    Added,
+    /// It was known, and something of it has changed.
+    Changed,
+    /// It was known as it is.
+    Unchanged,
+}
+
+impl<'t> Change<'t> {
+    pub(super) fn begin(txn: &'t WriteTransaction) -> Result<Self, Failure> {
+        let digests: Digests = {
+            let meta = txn.open_table(tables::META)?;
+            let bytes =
+                meta.get(meta::DIGESTS)?.ok_or_else(|| Failure::Damaged("it has no digests".to_owned()))?;
+            decode(&Place::new(tables::META.name(), meta::DIGESTS), bytes.value())?
+        };
+        let mut change = Self {
+            tables: WriteTables::open(txn, &digests)?,
+            counters: Counters::default(),
+            is_dirty: false,
+        };
+        change.counters = change.meta_record(meta::COUNTERS)?.unwrap_or_default();
+        Ok(change)
+    }
+
+    pub(super) fn begin_new(txn: &'t WriteTransaction) -> Result<Self, Failure> {
+        let tables = WriteTables::open(txn, &Digests::new())?;
+        Ok(Self { tables, counters: Counters::default(), is_dirty: true })
+    }
+
+    /// Writes what makes a new file a ledger.
+    pub(super) fn found(&mut self, schema: u32, ledger_id: &str) -> Result<(), Failure> {
+        self.put_meta(meta::SCHEMA, &schema)?;
+        self.put_meta(meta::LEDGER_ID, &ledger_id)
+    }
+
+    pub(super) fn migrate(&mut self, steps: &[super::migrations::Step], to: u32) -> Result<(), Failure> {
+        steps.iter().try_for_each(|step| step(&mut self.tables))?;
+        self.put_meta(meta::SCHEMA, &to)
+    }
+
+    /// Writes counters and digests; says whether there is anything to commit.
+    pub(super) fn finish(mut self) -> Result<bool, Failure> {
+        if self.is_dirty {
+            let (counters, digests) = (self.counters, self.tables.digests());
+            self.put_meta(meta::COUNTERS, &counters)?;
+            self.put_meta(meta::DIGESTS, &digests)?;
+        }
+        Ok(self.is_dirty)
+    }
+
+    fn put_meta(&mut self, key: &'static str, record: &impl serde::Serialize) -> Result<(), Failure> {
+        let bytes = encode(&Place::new(tables::META.name(), key), record)?;
+        self.tables.meta.insert(key, bytes.as_slice())?;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Sets the three switches.
+    pub fn set_stages(&mut self, stages: Stages) -> Result<(), Failure> {
+        if self.stages()? == stages {
+            return Ok(());
+        }
+        self.put_meta(meta::STAGES, &StagesRecord::from_value(&stages))
+    }
+
+    /// Writes what is known of a host, but not another machine: see [`Self::rekey_host`].
+    pub fn put_host(&mut self, record: &HostRecord) -> Result<(), Failure> {
+        if self.host(&record.host)?.as_ref() == Some(record) {
+            return Ok(());
+        }
+        let key = record.host.as_str();
+        let bytes = encode_value::<HostRecordRecord>(&Place::new(tables::HOSTS.name(), key), record)?;
+        self.tables.hosts.put(&key, &bytes.as_slice())?;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Gives a host, and all its copies, to another machine; says how many copies there were.
+    ///
+    /// # Errors
+    /// The inner error names two copies of one minidvodb that would meet; nothing may be committed then.
+    pub fn rekey_host(&mut self, host: &Host, machine: &Machine) -> Result<Result<u64, PairTaken>, Failure> {
+        let mut record = self.host_or_unknown(host)?;
+        if record.machine != *machine || self.host(host)?.is_none() {
+            record.machine = machine.clone();
+            self.put_host(&record)?;
+        }
+        let mut moving = Vec::new();
+        self.each_copy(|copy| {
+            if copy.host == *host && copy.machine != *machine {
+                moving.push(copy);
+            }
+            Ok(true)
+        })?;
+        let count = moving.len() as u64;
+        for mut copy in moving {
+            copy.machine = machine.clone();
+            if let Err(taken) = self.put_copy(&copy)? {
+                return Ok(Err(taken));
+            }
+        }
+        if count > 0 {
+            self.look_again(|target| target.host == *host)?;
+        }
+        Ok(Ok(count))
+    }
+
+    /// Lets the targets that `are_meant` go through their whole groups again at the next queueing.
+    fn look_again(&mut self, are_meant: impl Fn(&Target) -> bool) -> Result<(), Failure> {
+        for mut target in self.targets()? {
+            if are_meant(&target) && target.queued_through != 0 {
+                target.queued_through = 0;
+                self.put_target(&target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a target.
+    pub fn put_target(&mut self, target: &Target) -> Result<(), Failure> {
+        if self.target(&target.host, &target.group)?.as_ref() == Some(target) {
+            return Ok(());
+        }
+        let key = (target.host.as_str(), target.group.as_str());
+        let bytes = encode_value::<TargetRecord>(&target_place(key), target)?;
+        self.tables.targets.put(&key, &bytes.as_slice())?;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Forgets a target; its copies stay. False where there is none.
+    pub fn remove_target(&mut self, host: &Host, group: &Group) -> Result<bool, Failure> {
+        let was_there = self.tables.targets.remove(&(host.as_str(), group.as_str()))?;
+        self.is_dirty |= was_there;
+        Ok(was_there)
+    }
+
+    /// Takes a minidvodb into the list, or what has changed of it. Its copies that are still new follow it
+    /// to another group or folder name.
+    pub fn import_minidvodb(&mut self, minidvodb: &Minidvodb) -> Result<Imported, Failure> {
+        let before = self.minidvodb_numbered(minidvodb.id)?;
+        if before.as_ref().is_some_and(|(before, _)| before == minidvodb) {
+            return Ok(Imported::Unchanged);
+        }
+        let mut number = 0;
+        if let Some((before, old_number)) = &before {
+            let keeps_place = before.group == minidvodb.group && minidvodb.is_eligible();
+            if *old_number != 0 && keeps_place {
+                number = *old_number;
+            } else if *old_number != 0 {
+                self.tables.eligible.remove(&(before.group.as_str(), *old_number))?;
+            }
+        }
+        if number == 0 && minidvodb.is_eligible() {
+            self.counters.eligible_number += 1;
+            number = self.counters.eligible_number;
+            self.tables.eligible.put(&(minidvodb.group.as_str(), number), &minidvodb.id.0)?;
+        }
+        let record = MinidvodbRecord::with_number(minidvodb, number);
+        let bytes = encode(&Place::new(tables::MINIDVODBS.name(), minidvodb.id), &record)?;
+        self.tables.minidvodbs.put(&minidvodb.id.0, &bytes.as_slice())?;
+        self.is_dirty = true;
+        if before.is_none() {
+            return Ok(Imported::Added);
+        }
+        self.copies_follow(minidvodb)?;
+        Ok(Imported::Changed)
+    }
+
+    fn copies_follow(&mut self, minidvodb: &Minidvodb) -> Result<(), Failure> {
+        let name = minidvodb.folder_name()?;
+        let ids: Vec<u64> = self
+            .tables
+            .pairs
+            .table
+            .range((minidvodb.id.0, "")..(minidvodb.id.0 + 1, ""))?
+            .map(|entry| Ok(entry?.1.value()))
+            .collect::<Result<_, Failure>>()?;
+        for id in ids {
+            let mut copy = self.indexed_copy(id, tables::PAIRS.name())?;
+            let is_settled = !copy.is_new() || copy.publishing().is_some();
+            if is_settled || (copy.name == name && copy.group == minidvodb.group) {
+                continue;
+            }
+            let moved_to = self.target(&copy.host, &minidvodb.group)?.map(|target| target.path);
+            let path = moved_to.unwrap_or_else(|| copy.path.clone());
+            self.leave_staging(&copy)?;
+            copy.name = name.clone();
+            copy.group = minidvodb.group.clone();
+            copy.path = path;
+            copy.to_send_bytes = None;
+            self.put_known_copy(&copy)?;
+        }
+        Ok(())
+    }
+
+    /// Notes the staging folder of a copy that has been begun, to be removed at the next visit to its host.
+    pub fn leave_staging(&mut self, copy: &Copy) -> Result<bool, Failure> {
+        if copy.attempts == 0 {
+            return Ok(false);
+        }
+        let path = staging_path(&copy.path, &self.ledger_id()?, &copy.name);
+        self.tables.leftovers.put(&(copy.host.as_str(), copy.group.as_str(), &path), &copy.id.0)?;
+        self.is_dirty = true;
+        Ok(true)
+    }
+
+    /// Forgets a staging folder that has been removed.
+    pub fn remove_leftover(&mut self, host: &Host, group: &Group, path: &str) -> Result<(), Failure> {
+        self.is_dirty |= self.tables.leftovers.remove(&(host.as_str(), group.as_str(), path))?;
+        Ok(())
+    }
+
+    /// The id for the next copy.
+    pub fn next_copy_id(&mut self) -> CopyId {
+        self.counters.copy_id += 1;
+        CopyId(self.counters.copy_id)
+    }
+
+    /// Writes a copy, new or changed, and all its indexes.
+    ///
+    /// # Errors
+    /// The inner error: the machine has a copy of that minidvodb already. Nothing was written then.
+    pub fn put_copy(&mut self, copy: &Copy) -> Result<Result<(), PairTaken>, Failure> {
+        let before = self.copy(copy.id)?;
+        if before.as_ref() == Some(copy) {
+            return Ok(Ok(()));
+        }
+        if let Some(by) = self.copy_on(copy.minidvodb_id, &copy.machine)?
+            && by != copy.id
+        {
+            return Ok(Err(PairTaken { copy: copy.id, by }));
+        }
+        if let Some(before) = &before {
+            self.remove_indexes(before, copy)?;
+        }
+        let bytes = encode_value::<CopyRecord>(&Place::new(tables::COPIES.name(), copy.id), copy)?;
+        self.tables.copies.put(&copy.id.0, &bytes.as_slice())?;
+        self.tables.pairs.put(&(copy.minidvodb_id.0, copy.machine.as_str()), &copy.id.0)?;
+        if copy.is_new() {
+            self.tables.pending.put(&pending_key(copy), &copy.id.0)?;
+        }
+        self.is_dirty = true;
+        self.claim_final_path(copy)?;
+        Ok(Ok(()))
+    }
+
+    /// Writes a copy whose pair has not changed.
+    ///
+    /// # Errors
+    /// Damaged, where the unique index has another copy in that place all the same.
+    pub fn put_known_copy(&mut self, copy: &Copy) -> Result<(), Failure> {
+        self.put_copy(copy)?.map_err(|taken| {
+            Failure::Damaged(format!(
+                "copies {} and {} are of one minidvodb on one machine",
+                taken.copy, taken.by
+            ))
+        })
+    }
+
+    /// Takes the index entries of `before` away that `after` will not have.
+    fn remove_indexes(&mut self, before: &Copy, after: &Copy) -> Result<(), Failure> {
+        if (before.minidvodb_id, &before.machine) != (after.minidvodb_id, &after.machine) {
+            self.tables.pairs.remove(&(before.minidvodb_id.0, before.machine.as_str()))?;
+        }
+        if before.is_new() && (!after.is_new() || pending_key(before) != pending_key(after)) {
+            self.tables.pending.remove(&pending_key(before))?;
+        }
+        let path = before.final_path();
+        if (&path, &before.machine) != (&after.final_path(), &after.machine)
+            && self.owner_of(&before.machine, &path)? == Some(before.id)
+        {
+            self.tables.final_paths.remove(&(before.machine.as_str(), &path))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a copy its final path, if nobody has it; says whether the copy has it now.
+    pub fn claim_final_path(&mut self, copy: &Copy) -> Result<bool, Failure> {
+        let path = copy.final_path();
+        match self.owner_of(&copy.machine, &path)? {
+            Some(owner) => Ok(owner == copy.id),
+            None => {
+                self.tables.final_paths.put(&(copy.machine.as_str(), &path), &copy.id.0)?;
+                self.is_dirty = true;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Writes an attempt; an open one is found by its host and group until it has an end.
+    pub fn put_attempt(&mut self, copy: &Copy, attempt: &Attempt) -> Result<(), Failure> {
+        if attempt.copy_id != copy.id {
+            return Err(
+                Error::bug(format!("attempt of copy {} given to copy {}", attempt.copy_id, copy.id)).into()
+            );
+        }
+        let key = (attempt.copy_id.0, attempt.number);
+        let bytes = encode_value::<AttemptRecord>(&attempt_place(key), attempt)?;
+        self.tables.attempts.put(&key, &bytes.as_slice())?;
+        let open_key = pending_key(copy);
+        if attempt.outcome == Outcome::Open {
+            self.tables.open_attempts.put(&open_key, &attempt.number)?;
+        } else {
+            self.tables.open_attempts.remove(&open_key)?;
+        }
+        if attempt.number > ATTEMPTS_KEPT {
+            self.tables.attempts.remove(&(copy.id.0, attempt.number - ATTEMPTS_KEPT + 1))?;
+        }
+        self.is_dirty = true;
+        Ok(())
+    }
+}
+
+fn pending_key(copy: &Copy) -> (&str, &str, u64) {
+    (copy.host.as_str(), copy.group.as_str(), copy.id.0)
+}

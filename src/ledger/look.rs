@@ -1,0 +1,381 @@
+//! Reading the ledger, inside a read or a write transaction.
+//!
+//! Invariant: what an index points to is read and compared with the index; where they differ, the ledger is
+//! damaged, and nothing is returned.
+
+use std::ops::ControlFlow;
+
+use redb::{ReadableTable, TableHandle};
+use serde::{Deserialize, Serialize};
+
+use super::records::{
+    AttemptRecord, CopyRecord, HostRecordRecord, MinidvodbRecord, Place, Record as _, StagesRecord,
+    TargetRecord, decode, decode_value,
+};
+use super::tables::{self, Digests, Tables};
+use super::{Failure, Snapshot};
+use crate::model::{
+    Attempt, Candidate, Copy, CopyId, Group, Host, HostRecord, Machine, Minidvodb, MinidvodbId, Stages,
+    Target, final_path,
+};
+
+/// Keys of the meta table.
+pub(super) mod meta {
+    pub(in crate::ledger) const SCHEMA: &str = "schema";
+    pub(in crate::ledger) const LEDGER_ID: &str = "ledger_id";
+    pub(in crate::ledger) const COUNTERS: &str = "counters";
+    pub(in crate::ledger) const STAGES: &str = "stages";
+    pub(in crate::ledger) const DIGESTS: &str = "digests";
+}
+
+/// The numbers given last.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Counters {
+    pub(super) copy_id: u64,
+    pub(super) eligible_number: u64,
+}
+
+/// A stretch of the minidvodbs that may be queued for a target.
+#[derive(Debug)]
+pub struct Candidates {
+    /// They themselves, in the order in which they became eligible.
+    pub candidates: Vec<Candidate>,
+    /// The number of the last of them.
+    pub through: u64,
+    /// Whether there are more behind it.
+    pub has_more: bool,
+}
+
+/// Access to the tables for the methods of [`Look`]; not to be used outside the ledger.
+#[allow(private_interfaces)]
+pub(super) trait HasTables {
+    type Tables: Tables;
+    fn tables(&self) -> &Self::Tables;
+}
+
+impl HasTables for Snapshot {
+    type Tables = tables::ReadTables;
+    fn tables(&self) -> &Self::Tables {
+        &self.tables
+    }
+}
+
+/// Everything that can be asked of a ledger.
+#[allow(private_bounds)]
+pub trait Look: HasTables {
+    /// The schema's version.
+    fn schema_version(&self) -> Result<u32, Failure> {
+        self.meta_record(meta::SCHEMA)?.ok_or_else(|| Failure::Damaged("it has no schema version".to_owned()))
+    }
+
+    /// The id made with the ledger: 16 hexadecimal digits.
+    fn ledger_id(&self) -> Result<String, Failure> {
+        self.meta_record(meta::LEDGER_ID)?.ok_or_else(|| Failure::Damaged("it has no ledger id".to_owned()))
+    }
+
+    /// The three switches.
+    fn stages(&self) -> Result<Stages, Failure> {
+        match self.meta_record::<StagesRecord>(meta::STAGES)? {
+            Some(record) => record.into_value().map_err(Failure::Damaged),
+            None => Ok(Stages::default()),
+        }
+    }
+
+    /// A record of the meta table.
+    #[doc(hidden)]
+    fn meta_record<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
+        let bytes = self.tables().meta().get(key)?;
+        bytes.map(|bytes| decode(&Place::new(tables::META.name(), key), bytes.value())).transpose()
+    }
+
+    /// The digests as they were kept, to be compared with the tables.
+    #[doc(hidden)]
+    fn kept_digests(&self) -> Result<Digests, Failure> {
+        self.meta_record(meta::DIGESTS)?.ok_or_else(|| Failure::Damaged("it has no digests".to_owned()))
+    }
+
+    /// A host, if anything is known of it.
+    fn host(&self, host: &Host) -> Result<Option<HostRecord>, Failure> {
+        let bytes = self.tables().hosts().get(host.as_str())?;
+        bytes.map(|bytes| decode_host(host.as_str(), bytes.value())).transpose()
+    }
+
+    /// A host, known or not.
+    fn host_or_unknown(&self, host: &Host) -> Result<HostRecord, Failure> {
+        Ok(self.host(host)?.unwrap_or_else(|| HostRecord::unknown(host.clone())))
+    }
+
+    /// All hosts, by name.
+    fn hosts(&self) -> Result<Vec<HostRecord>, Failure> {
+        self.tables()
+            .hosts()
+            .iter()?
+            .map(|entry| {
+                let (key, value) = entry?;
+                decode_host(key.value(), value.value())
+            })
+            .collect()
+    }
+
+    /// A target.
+    fn target(&self, host: &Host, group: &Group) -> Result<Option<Target>, Failure> {
+        let key = (host.as_str(), group.as_str());
+        self.tables().targets().get(key)?.map(|bytes| decode_target(key, bytes.value())).transpose()
+    }
+
+    /// All targets, by host and group.
+    fn targets(&self) -> Result<Vec<Target>, Failure> {
+        self.tables()
+            .targets()
+            .iter()?
+            .map(|entry| {
+                let (key, value) = entry?;
+                decode_target(key.value(), value.value())
+            })
+            .collect()
+    }
+
+    /// A minidvodb.
+    fn minidvodb(&self, id: MinidvodbId) -> Result<Option<Minidvodb>, Failure> {
+        Ok(self.minidvodb_numbered(id)?.map(|(minidvodb, _)| minidvodb))
+    }
+
+    /// A minidvodb with its number in the order of becoming eligible.
+    #[doc(hidden)]
+    fn minidvodb_numbered(&self, id: MinidvodbId) -> Result<Option<(Minidvodb, u64)>, Failure> {
+        let bytes = self.tables().minidvodbs().get(id.0)?;
+        bytes.map(|bytes| decode_minidvodb(id.0, bytes.value())).transpose()
+    }
+
+    /// Shows every minidvodb to `see`, by id, until it says false.
+    fn each_minidvodb(&self, mut see: impl FnMut(Minidvodb) -> Result<bool, Failure>) -> Result<(), Failure>
+    where
+        Self: Sized,
+    {
+        for entry in self.tables().minidvodbs().iter()? {
+            let (key, value) = entry?;
+            if !see(decode_minidvodb(key.value(), value.value())?.0)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy.
+    fn copy(&self, id: CopyId) -> Result<Option<Copy>, Failure> {
+        self.tables().copies().get(id.0)?.map(|bytes| decode_copy(id.0, bytes.value())).transpose()
+    }
+
+    /// A copy that an index points to.
+    #[doc(hidden)]
+    fn indexed_copy(&self, id: u64, index: &str) -> Result<Copy, Failure> {
+        self.copy(CopyId(id))?
+            .ok_or_else(|| Failure::Damaged(format!("index {index} points to copy {id}, which is not there")))
+    }
+
+    /// Shows every copy to `see`, by id, until it says false.
+    fn each_copy(&self, mut see: impl FnMut(Copy) -> Result<bool, Failure>) -> Result<(), Failure>
+    where
+        Self: Sized,
+    {
+        self.each_copy_behind(CopyId(0), |copy| {
+            Ok(if see(copy)? { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })
+    }
+
+    /// Shows every copy behind `after` to `see`, by id, until it breaks off.
+    fn each_copy_behind(
+        &self,
+        after: CopyId,
+        mut see: impl FnMut(Copy) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<(), Failure>
+    where
+        Self: Sized,
+    {
+        for entry in self.tables().copies().range(after.0.saturating_add(1)..)? {
+            let (key, value) = entry?;
+            if see(decode_copy(key.value(), value.value())?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The copy of a minidvodb on a machine.
+    fn copy_on(&self, minidvodb: MinidvodbId, machine: &Machine) -> Result<Option<CopyId>, Failure> {
+        Ok(self.tables().pairs().get((minidvodb.0, machine.as_str()))?.map(|id| CopyId(id.value())))
+    }
+
+    /// The copy that a final path on a machine belongs to.
+    fn owner_of(&self, machine: &Machine, final_path: &str) -> Result<Option<CopyId>, Failure> {
+        Ok(self.tables().final_paths().get((machine.as_str(), final_path))?.map(|id| CopyId(id.value())))
+    }
+
+    /// Shows the pending copies of a host and group behind `after` to `see`, oldest first, until it says false.
+    fn pending_until(
+        &self,
+        host: &Host,
+        group: &Group,
+        after: CopyId,
+        mut see: impl FnMut(Copy) -> Result<bool, Failure>,
+    ) -> Result<(), Failure>
+    where
+        Self: Sized,
+    {
+        let (host, group) = (host.as_str(), group.as_str());
+        let range = (host, group, after.0.saturating_add(1))..=(host, group, u64::MAX);
+        for entry in self.tables().pending().range(range)? {
+            let copy = self.indexed_copy(entry?.0.value().2, tables::PENDING.name())?;
+            if !copy.is_new() || copy.host.as_str() != host || copy.group.as_str() != group {
+                return Err(Failure::Damaged(format!(
+                    "copy {} stands in the wrong place of the queue",
+                    copy.id
+                )));
+            }
+            if !see(copy)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many copies of a host and group are pending.
+    fn count_pending(&self, host: &Host, group: &Group) -> Result<u64, Failure> {
+        let (host, group) = (host.as_str(), group.as_str());
+        let range = self.tables().pending().range((host, group, 0)..=(host, group, u64::MAX))?;
+        range.map(|entry| entry.map(|_| 1).map_err(Failure::from)).sum()
+    }
+
+    /// Shows the pending copies of a host and group to `see`, oldest first.
+    fn each_pending(
+        &self,
+        host: &Host,
+        group: &Group,
+        mut see: impl FnMut(Copy) -> Result<(), Failure>,
+    ) -> Result<(), Failure>
+    where
+        Self: Sized,
+    {
+        self.pending_until(host, group, CopyId(0), |copy| see(copy).map(|()| true))
+    }
+
+    /// All attempts of a copy, oldest first.
+    fn attempts(&self, copy: CopyId) -> Result<Vec<Attempt>, Failure> {
+        self.tables()
+            .attempts()
+            .range((copy.0, 0)..=(copy.0, u32::MAX))?
+            .map(|entry| {
+                let (key, value) = entry?;
+                decode_attempt(key.value(), value.value())
+            })
+            .collect()
+    }
+
+    /// One attempt.
+    fn attempt(&self, copy: CopyId, number: u32) -> Result<Option<Attempt>, Failure> {
+        let key = (copy.0, number);
+        self.tables().attempts().get(key)?.map(|bytes| decode_attempt(key, bytes.value())).transpose()
+    }
+
+    /// The attempts of a host and group that have no end.
+    fn open_attempts(&self, host: &Host, group: &Group) -> Result<Vec<(CopyId, u32)>, Failure> {
+        let (host, group) = (host.as_str(), group.as_str());
+        self.tables()
+            .open_attempts()
+            .range((host, group, 0)..=(host, group, u64::MAX))?
+            .map(|entry| {
+                let (key, number) = entry?;
+                Ok((CopyId(key.value().2), number.value()))
+            })
+            .collect()
+    }
+
+    /// The staging folders of a host and group that are to be removed, with the copy that they were for.
+    fn leftovers(&self, host: &Host, group: &Group) -> Result<Vec<(String, CopyId)>, Failure> {
+        let (host, group) = (host.as_str(), group.as_str());
+        let mut leftovers = Vec::new();
+        for entry in self.tables().leftovers().range((host, group, "")..)? {
+            let (key, copy) = entry?;
+            let (of_host, of_group, path) = key.value();
+            if (of_host, of_group) != (host, group) {
+                break;
+            }
+            leftovers.push((path.to_owned(), CopyId(copy.value())));
+        }
+        Ok(leftovers)
+    }
+
+    /// Whether a group has eligible minidvodbs that this target has not been asked about.
+    fn has_candidates(&self, target: &Target) -> Result<bool, Failure> {
+        let group = target.group.as_str();
+        let range = (group, target.queued_through.saturating_add(1))..=(group, u64::MAX);
+        Ok(self.tables().eligible().range(range)?.next().transpose()?.is_some())
+    }
+
+    /// The next `most` eligible minidvodbs that a target has not been asked about.
+    fn candidates(&self, target: &Target, machine: &Machine, most: usize) -> Result<Candidates, Failure> {
+        let group = target.group.as_str();
+        let range = (group, target.queued_through.saturating_add(1))..=(group, u64::MAX);
+        let mut found =
+            Candidates { candidates: Vec::new(), through: target.queued_through, has_more: false };
+        for entry in self.tables().eligible().range(range)? {
+            if found.candidates.len() == most {
+                found.has_more = true;
+                break;
+            }
+            let (key, id) = entry?;
+            let (id, number) = (MinidvodbId(id.value()), key.value().1);
+            let Some((minidvodb, its_number)) = self.minidvodb_numbered(id)? else {
+                return Err(Failure::Damaged(format!("minidvodb {id} is eligible and not there")));
+            };
+            if its_number != number || minidvodb.group != target.group {
+                return Err(Failure::Damaged(format!(
+                    "minidvodb {id} stands in the wrong place of its group"
+                )));
+            }
+            let name = minidvodb.folder_name()?;
+            found.candidates.push(Candidate {
+                has_copy: self.copy_on(id, machine)?.is_some(),
+                path_is_taken: self.owner_of(machine, &final_path(&target.path, &name))?.is_some(),
+                minidvodb,
+                name,
+            });
+            found.through = number;
+        }
+        Ok(found)
+    }
+}
+
+impl<T: HasTables> Look for T {}
+
+pub(super) fn decode_host(key: &str, bytes: &[u8]) -> Result<HostRecord, Failure> {
+    decode_value::<HostRecordRecord>(&Place::new(tables::HOSTS.name(), key), bytes)
+}
+
+pub(super) fn decode_target(key: (&str, &str), bytes: &[u8]) -> Result<Target, Failure> {
+    decode_value::<TargetRecord>(&target_place(key), bytes)
+}
+
+pub(super) fn target_place((host, group): (&str, &str)) -> Place<'static> {
+    Place::new("targets.1", format_args!("{host} {group}"))
+}
+
+pub(super) fn attempt_place((copy, number): (u64, u32)) -> Place<'static> {
+    Place::new("attempts.1", format_args!("{copy} {number}"))
+}
+
+pub(super) fn decode_minidvodb(key: u64, bytes: &[u8]) -> Result<(Minidvodb, u64), Failure> {
+    let place = Place::new("minidvodbs.1", key);
+    let record: MinidvodbRecord = decode(&place, bytes)?;
+    let number = record.eligible_number;
+    let minidvodb = record.into_value().map_err(Failure::Damaged)?;
+    Ok((minidvodb, number))
+}
+
+pub(super) fn decode_copy(key: u64, bytes: &[u8]) -> Result<Copy, Failure> {
+    decode_value::<CopyRecord>(&Place::new("copies.1", key), bytes)
+}
+
+pub(super) fn decode_attempt(key: (u64, u32), bytes: &[u8]) -> Result<Attempt, Failure> {
+    decode_value::<AttemptRecord>(&attempt_place(key), bytes)
+}

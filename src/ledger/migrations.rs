@@ -1,0 +1,63 @@
+//! The schema's version, and the numbered steps that lead from an older one to this program's.
+//!
+//! Invariant: a ledger newer than this program is refused by its number and is not written to. A step, once
+//! released, is never changed; a new schema is a new step.
+
+use super::Failure;
+use super::tables::WriteTables;
+use crate::error::Error;
+
+/// A step from one version to the next.
+pub(super) type Step = fn(&mut WriteTables<'_>) -> Result<(), Failure>;
+
+/// `STEPS[n]` leads from version n+1 to version n+2.
+pub(super) const STEPS: &[Step] = &[];
+
+/// The version that all steps lead to.
+pub(super) const CURRENT: u32 = 1 + STEPS.len() as u32;
+
+/// What is to be done with a ledger of a version.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// Nothing.
+    Current,
+    /// Take the steps from this index on.
+    Older { first_step: usize },
+}
+
+/// Judges a ledger's version.
+///
+/// # Errors
+/// 78 where it is newer than `current`; damaged where it is 0, which no ledger ever was.
+pub(super) fn judge(version: u32, current: u32) -> Result<Fit, Failure> {
+    match version {
+        0 => Err(Failure::Damaged("its schema has version 0".to_owned())),
+        v if v == current => Ok(Fit::Current),
+        v if v < current => Ok(Fit::Older { first_step: v as usize - 1 }),
+        v => Err(Error::configuration(format!(
+            "the ledger has schema {v}, and this minidvodbcopy {} knows {current} at most",
+            env!("CARGO_PKG_VERSION")
+        ))
+        .hint("use the newer minidvodbcopy that wrote it; it was left untouched")
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_ledger_is_refused_by_its_number() {
+        let failure = judge(7, 3).unwrap_err();
+        assert!(failure.to_string().contains("has schema 7"), "{failure}");
+    }
+
+    #[test]
+    fn an_older_ledger_takes_the_steps_from_its_version_on() {
+        assert_eq!(judge(1, 3).unwrap(), Fit::Older { first_step: 0 });
+        assert_eq!(judge(2, 3).unwrap(), Fit::Older { first_step: 1 });
+        assert_eq!(judge(3, 3).unwrap(), Fit::Current);
+        assert!(judge(0, 3).is_err());
+    }
+}

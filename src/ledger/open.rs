@@ -1,0 +1,253 @@
+//! Opening the ledger for a moment: waiting for others, noticing a kill, refusing damage.
+//!
+//! Invariant: a file is opened for writing only after it was opened for reading and found sound, so that a
+//! damaged one is left as it is. A panic inside redb, which only damage can cause, becomes an error.
+
+use std::cell::Cell;
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::{Duration, Instant};
+
+use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
+
+use super::change::Change;
+use super::look::Look;
+use super::tables::ReadTables;
+use super::{Failure, Ledger, Snapshot, migrations};
+use crate::error::{Error, IoContext};
+use crate::holders;
+
+/// How long to wait for whoever holds the ledger.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to sleep between two looks at a held ledger.
+const NAP: Duration = Duration::from_millis(5);
+/// A file of at most this size is checked in full at every opening.
+pub(super) const SMALL_BYTES: u64 = 16 * 1024 * 1024;
+/// redb's cache; 16 MiB served a million rows.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// One read transaction.
+pub(super) fn read<T>(
+    ledger: &Ledger,
+    look: impl FnOnce(&Snapshot) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    guarded(|| {
+        let db = open_for_reading(ledger)?;
+        let snapshot = snapshot(&db)?;
+        if is_small(ledger) {
+            snapshot.check_digests()?;
+        }
+        look(&snapshot)
+    })
+}
+
+/// One write transaction.
+pub(super) fn write<T>(
+    ledger: &Ledger,
+    change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if !ledger.exists() {
+        create(ledger)?;
+    }
+    guarded(|| {
+        let version = {
+            let db = open_for_reading(ledger)?;
+            let snapshot = snapshot_of_any_version(&db)?;
+            if is_small(ledger) && snapshot.schema_version()? == migrations::CURRENT {
+                snapshot.check_digests()?;
+            }
+            snapshot.schema_version()?
+        };
+        if let migrations::Fit::Older { first_step } = migrations::judge(version, migrations::CURRENT)? {
+            ledger.back_up(&format!("before-schema-{}", migrations::CURRENT))?;
+            let db = open_for_writing(ledger, true)?;
+            migrate(&db, &migrations::STEPS[first_step..], migrations::CURRENT)?;
+        }
+        let db = open_for_writing(ledger, is_small(ledger))?;
+        transaction(&db, change)
+    })
+}
+
+/// Lets `change` work in one transaction, and commits if it changed something.
+fn transaction<T>(
+    db: &Database,
+    change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    let mut changes = Change::begin(&txn)?;
+    let result = change(&mut changes)?;
+    if changes.finish()? {
+        txn.commit()?;
+    } else {
+        txn.abort()?;
+    }
+    Ok(result)
+}
+
+fn migrate(db: &Database, steps: &[migrations::Step], to: u32) -> Result<(), Failure> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    {
+        let mut change = Change::begin(&txn)?;
+        change.migrate(steps, to)?;
+        change.finish()?;
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+/// A snapshot of a ledger of this program's schema.
+fn snapshot(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
+    let snapshot = snapshot_of_any_version(db)?;
+    match migrations::judge(snapshot.schema_version()?, migrations::CURRENT)? {
+        migrations::Fit::Current => Ok(snapshot),
+        migrations::Fit::Older { .. } => Err(Error::configuration(format!(
+            "the ledger has the older schema {}",
+            snapshot.schema_version()?
+        ))
+        .hint("the next command that changes something, such as `minidvodbcopy run`, brings it up to date")
+        .into()),
+    }
+}
+
+fn snapshot_of_any_version(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
+    let txn = db.begin_read()?;
+    let tables = ReadTables::open(&txn).map_err(|failure| match failure {
+        Failure::Damaged(why) => Failure::Damaged(format!("it is not a ledger of minidvodbcopy: {why}")),
+        other => other,
+    })?;
+    Ok(Snapshot { tables })
+}
+
+/// Opens for reading; after a kill, lets redb recover first.
+pub(super) fn open_for_reading(ledger: &Ledger) -> Result<ReadOnlyDatabase, Failure> {
+    match wait_for(ledger, || builder(false).open_read_only(&ledger.file)) {
+        Err(Wait::Redb(DatabaseError::RepairAborted)) => {
+            drop(open_for_writing(ledger, true)?);
+            Ok(wait_for(ledger, || builder(false).open_read_only(&ledger.file))?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Opens for writing, with redb's check of the whole file or without.
+pub(super) fn open_for_writing(ledger: &Ledger, is_checked: bool) -> Result<Database, Failure> {
+    Ok(wait_for(ledger, || builder(is_checked).open(&ledger.file))?)
+}
+
+fn builder(is_checked: bool) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(is_checked);
+    builder
+}
+
+fn is_small(ledger: &Ledger) -> bool {
+    fs::metadata(&ledger.file).is_ok_and(|meta| meta.len() <= SMALL_BYTES)
+}
+
+enum Wait {
+    Redb(DatabaseError),
+    TooLong(Error),
+}
+
+impl From<Wait> for Failure {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Redb(error) => error.into(),
+            Wait::TooLong(error) => error.into(),
+        }
+    }
+}
+
+/// Tries until nobody else holds the file, at most 30 s.
+fn wait_for<T>(ledger: &Ledger, open: impl Fn() -> Result<T, DatabaseError>) -> Result<T, Wait> {
+    let began = Instant::now();
+    loop {
+        match open() {
+            Err(DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < PATIENCE => std::thread::sleep(NAP),
+            Err(DatabaseError::DatabaseAlreadyOpen) => {
+                let holder = holders::holder_of(&ledger.file);
+                return Err(Wait::TooLong(
+                    Error::try_again(format!(
+                        "the ledger {} has been held for {} s by {holder}",
+                        ledger.file,
+                        PATIENCE.as_secs()
+                    ))
+                    .hint("try again; if that process is stuck, end it"),
+                ));
+            }
+            other => return other.map_err(Wait::Redb),
+        }
+    }
+}
+
+/// Makes a new ledger beside its final name and links it into place, so that a kill leaves no half one.
+fn create(ledger: &Ledger) -> Result<(), Failure> {
+    let new = tempfile::Builder::new()
+        .prefix(".ledger.new.")
+        .tempfile_in(ledger.file.parent().unwrap_or(&ledger.file))
+        .or_configuration(format!("cannot make the ledger {}", ledger.file))?;
+    {
+        let db = Builder::new().set_cache_size(CACHE_BYTES).create(new.path())?;
+        let mut txn = db.begin_write()?;
+        txn.set_quick_repair(true);
+        let mut change = Change::begin_new(&txn)?;
+        change.found(migrations::CURRENT, &new_ledger_id()?)?;
+        change.finish()?;
+        txn.commit()?;
+        db.close()?;
+    }
+    match new.persist_noclobber(&ledger.file) {
+        Ok(file) => {
+            file.sync_all().or_configuration(format!("cannot flush the ledger {}", ledger.file))?;
+            sync_folder_of(&ledger.file)
+        }
+        // Somebody else was quicker: theirs is the ledger.
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Failure::Unusable(format!("it cannot be put in place: {}", error.error))),
+    }
+}
+
+/// Flushes a folder, so that a name made or changed in it lasts.
+pub(super) fn sync_folder_of(file: &camino::Utf8Path) -> Result<(), Failure> {
+    let folder = file.parent().unwrap_or(file);
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .or_configuration(format!("cannot flush the folder {folder}"))?;
+    Ok(())
+}
+
+/// A random id, so that two ledgers never share a staging folder.
+fn new_ledger_id() -> Result<String, Failure> {
+    use std::io::Read as _;
+    let mut bytes = [0u8; 8];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .or_configuration("cannot read /dev/urandom")?;
+    Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside the ledger, where a panic becomes an error and is not printed.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
+}
+
+/// Runs `work`; a panic in it, which only a damaged file causes, is an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let outer = IS_GUARDED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    IS_GUARDED.set(outer);
+    result.unwrap_or_else(|panic| {
+        let why = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Failure::Damaged(format!("redb could not go on: {why}")))
+    })
+}

@@ -1,0 +1,582 @@
+//! Records as they lie on the disk, and the only place that turns them into the model's types and back.
+//!
+//! A record is one byte with the frame's version, eight bytes with the xxh3 of table, key, version and
+//! payload (little-endian), and the payload: JSON, so that a later version may add fields with defaults.
+//!
+//! Invariant: a record whose checksum is wrong, or which holds a value that is not legal, is an error that
+//! names the record; it never becomes a value of the model.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Failure;
+use crate::error::Error;
+use crate::faults::{Class, Fault};
+use crate::model::{
+    AbsolutePath, Attempt, Copy, CopyId, CopyState, FaultState, FileSystem, Group, Host, HostRecord, Machine,
+    Minidvodb, MinidvodbId, MinidvodbState, Name, Outcome, Phase, Publishing, Stages, Standing, Target,
+    Verified, Verify,
+};
+
+const FRAME_VERSION: u8 = 1;
+const FRAME_BYTES: usize = 9;
+
+/// The name of a record in error messages, and what its checksum is bound to.
+pub(super) struct Place<'a> {
+    pub(super) table: &'a str,
+    pub(super) key: String,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(table: &'a str, key: impl std::fmt::Display) -> Self {
+        Self { table, key: key.to_string() }
+    }
+
+    fn damaged(&self, why: impl std::fmt::Display) -> Failure {
+        Failure::Damaged(format!("record {} of table {}: {why}", self.key.escape_debug(), self.table))
+    }
+}
+
+fn checksum(place: &Place<'_>, payload: &[u8]) -> u64 {
+    let mut hasher = Xxh3::new();
+    for part in [place.table.as_bytes(), place.key.as_bytes(), &[FRAME_VERSION], payload] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.digest()
+}
+
+/// The bytes of a record.
+pub(super) fn encode(place: &Place<'_>, record: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    let payload = serde_json::to_vec(record)
+        .map_err(|error| Error::bug(format!("record {} cannot be written: {error}", place.key)))?;
+    let mut bytes = Vec::with_capacity(FRAME_BYTES + payload.len());
+    bytes.push(FRAME_VERSION);
+    bytes.extend_from_slice(&checksum(place, &payload).to_le_bytes());
+    bytes.extend_from_slice(&payload);
+    Ok(bytes)
+}
+
+/// The record of some bytes.
+pub(super) fn decode<T: DeserializeOwned>(place: &Place<'_>, bytes: &[u8]) -> Result<T, Failure> {
+    let Some((frame, payload)) = bytes.split_at_checked(FRAME_BYTES) else {
+        return Err(place.damaged("it is too short"));
+    };
+    if frame[0] != FRAME_VERSION {
+        return Err(place.damaged(format_args!("its frame has version {}, not {FRAME_VERSION}", frame[0])));
+    }
+    if frame[1..] != checksum(place, payload).to_le_bytes() {
+        return Err(place.damaged("its checksum is wrong"));
+    }
+    serde_json::from_slice(payload).map_err(|error| place.damaged(error))
+}
+
+/// A record that stands for a value of the model.
+pub(super) trait Record: Serialize + DeserializeOwned {
+    type Value;
+    fn from_value(value: &Self::Value) -> Self;
+    fn into_value(self) -> Result<Self::Value, String>;
+}
+
+/// The bytes of a value.
+pub(super) fn encode_value<R: Record>(place: &Place<'_>, value: &R::Value) -> Result<Vec<u8>, Failure> {
+    encode(place, &R::from_value(value))
+}
+
+/// The value of some bytes.
+pub(super) fn decode_value<R: Record>(place: &Place<'_>, bytes: &[u8]) -> Result<R::Value, Failure> {
+    decode::<R>(place, bytes)?.into_value().map_err(|why| place.damaged(why))
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn time(microsecond: i64) -> Result<Timestamp, String> {
+    Timestamp::from_microsecond(microsecond).map_err(text)
+}
+
+fn fault(code: i16) -> Result<Fault, String> {
+    Fault::from_code(code).ok_or_else(|| "a fault with code 0".to_owned())
+}
+
+fn class(word: &str) -> Result<Class, String> {
+    [Class::Retry, Class::Person, Class::Configuration]
+        .into_iter()
+        .find(|class| class.as_str() == word)
+        .ok_or_else(|| format!("no fault class '{word}'"))
+}
+
+fn verified(word: &str) -> Result<Verified, String> {
+    [Verified::Checksum, Verified::Quick, Verified::Adopted, Verified::ByHand]
+        .into_iter()
+        .find(|verified| verified.as_str() == word)
+        .ok_or_else(|| format!("not verified by '{word}'"))
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct MinidvodbRecord {
+    id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    group: String,
+    path: String,
+    state: String,
+    #[serde(default)]
+    fault: i16,
+    /// Its number in the group's order of becoming eligible; 0: not eligible.
+    #[serde(default)]
+    pub(super) eligible_number: u64,
+}
+
+impl MinidvodbRecord {
+    pub(super) fn with_number(value: &Minidvodb, eligible_number: u64) -> Self {
+        Self { eligible_number, ..Self::from_value(value) }
+    }
+}
+
+impl Record for MinidvodbRecord {
+    type Value = Minidvodb;
+
+    fn from_value(value: &Minidvodb) -> Self {
+        Self {
+            id: value.id.0,
+            name: value.minidvodb_name.clone(),
+            group: value.group.to_string(),
+            path: value.path.to_string(),
+            state: value.state.as_str().to_owned(),
+            fault: value.processed_fault,
+            eligible_number: 0,
+        }
+    }
+
+    fn into_value(self) -> Result<Minidvodb, String> {
+        Ok(Minidvodb {
+            id: MinidvodbId(self.id),
+            minidvodb_name: self.name,
+            group: Group::parse(&self.group).map_err(text)?,
+            path: AbsolutePath::parse(&self.path).map_err(text)?,
+            state: MinidvodbState::parse(&self.state).map_err(text)?,
+            processed_fault: self.fault,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StandingRecord {
+    fault: i16,
+    since_us: i64,
+    last_seen_us: i64,
+    probes: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_probe_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    said_at_us: Option<i64>,
+    message: String,
+}
+
+impl Record for StandingRecord {
+    type Value = Standing;
+
+    fn from_value(value: &Standing) -> Self {
+        Self {
+            fault: value.fault.code(),
+            since_us: value.since.as_microsecond(),
+            last_seen_us: value.last_seen.as_microsecond(),
+            probes: value.probes,
+            next_probe_us: value.next_probe.map(Timestamp::as_microsecond),
+            said_at_us: value.said_at.map(Timestamp::as_microsecond),
+            message: value.message.clone(),
+        }
+    }
+
+    fn into_value(self) -> Result<Standing, String> {
+        Ok(Standing {
+            fault: fault(self.fault)?,
+            since: time(self.since_us)?,
+            last_seen: time(self.last_seen_us)?,
+            probes: self.probes,
+            next_probe: self.next_probe_us.map(time).transpose()?,
+            said_at: self.said_at_us.map(time).transpose()?,
+            message: self.message,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileSystemRecord {
+    mount_point: String,
+    source: String,
+    kind: String,
+    id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TargetRecord {
+    group: String,
+    host: String,
+    path: String,
+    max_used_percent: u8,
+    verify: String,
+    deadline_s: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bwlimit: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_system: Option<FileSystemRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standing: Option<StandingRecord>,
+    #[serde(default)]
+    queued_through: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reminded_at_us: Option<i64>,
+}
+
+impl Record for TargetRecord {
+    type Value = Target;
+
+    fn from_value(value: &Target) -> Self {
+        Self {
+            group: value.group.to_string(),
+            host: value.host.to_string(),
+            path: value.path.to_string(),
+            max_used_percent: value.max_used_percent,
+            verify: value.verify.as_str().to_owned(),
+            deadline_s: value.deadline_s,
+            bwlimit: value.bwlimit.clone(),
+            file_system: value.file_system.as_ref().map(|fs| FileSystemRecord {
+                mount_point: fs.mount_point.clone(),
+                source: fs.source.clone(),
+                kind: fs.kind.clone(),
+                id: fs.id.clone(),
+            }),
+            standing: value.standing.as_ref().map(StandingRecord::from_value),
+            queued_through: value.queued_through,
+            reminded_at_us: value.reminded_at.map(Timestamp::as_microsecond),
+        }
+    }
+
+    fn into_value(self) -> Result<Target, String> {
+        Ok(Target {
+            group: Group::parse(&self.group).map_err(text)?,
+            host: Host::parse(&self.host).map_err(text)?,
+            path: AbsolutePath::parse(&self.path).map_err(text)?,
+            max_used_percent: self.max_used_percent,
+            verify: match self.verify.as_str() {
+                "quick" => Verify::Quick,
+                "checksum" => Verify::Checksum,
+                other => return Err(format!("no way to verify '{other}'")),
+            },
+            deadline_s: self.deadline_s,
+            bwlimit: self.bwlimit,
+            file_system: self.file_system.map(|fs| FileSystem {
+                mount_point: fs.mount_point,
+                source: fs.source,
+                kind: fs.kind,
+                id: fs.id,
+            }),
+            standing: self.standing.map(StandingRecord::into_value).transpose()?,
+            queued_through: self.queued_through,
+            reminded_at: self.reminded_at_us.map(time).transpose()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct HostRecordRecord {
+    host: String,
+    machine: String,
+    is_on: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standing: Option<StandingRecord>,
+}
+
+impl Record for HostRecordRecord {
+    type Value = HostRecord;
+
+    fn from_value(value: &HostRecord) -> Self {
+        Self {
+            host: value.host.to_string(),
+            machine: value.machine.to_string(),
+            is_on: value.is_on,
+            standing: value.standing.as_ref().map(StandingRecord::from_value),
+        }
+    }
+
+    fn into_value(self) -> Result<HostRecord, String> {
+        Ok(HostRecord {
+            host: Host::parse(&self.host).map_err(text)?,
+            machine: Machine::parse(&self.machine).map_err(text)?,
+            is_on: self.is_on,
+            standing: self.standing.map(StandingRecord::into_value).transpose()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StagesRecord {
+    queue: bool,
+    load: bool,
+    run: bool,
+}
+
+impl Record for StagesRecord {
+    type Value = Stages;
+
+    fn from_value(value: &Stages) -> Self {
+        Self { queue: value.queue, load: value.load, run: value.run }
+    }
+
+    fn into_value(self) -> Result<Stages, String> {
+        Ok(Stages { queue: self.queue, load: self.load, run: self.run })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct FaultRecord {
+    code: i16,
+    class: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_try_us: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PublishingRecord {
+    device: u64,
+    inode: u64,
+    verified: String,
+    dtime_s: f32,
+}
+
+impl Record for PublishingRecord {
+    type Value = Publishing;
+
+    fn from_value(value: &Publishing) -> Self {
+        Self {
+            device: value.device,
+            inode: value.inode,
+            verified: value.verified.as_str().to_owned(),
+            dtime_s: value.dtime_s,
+        }
+    }
+
+    fn into_value(self) -> Result<Publishing, String> {
+        Ok(Publishing {
+            device: self.device,
+            inode: self.inode,
+            verified: verified(&self.verified)?,
+            dtime_s: self.dtime_s,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct CopyRecord {
+    id: u64,
+    minidvodb_id: u64,
+    group: String,
+    host: String,
+    machine: String,
+    path: String,
+    name: String,
+    state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<FaultRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    publishing: Option<PublishingRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verified: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch_s: Option<i64>,
+    #[serde(default)]
+    dtime_s: f32,
+    #[serde(default)]
+    attempts: u32,
+    #[serde(default)]
+    tries: u32,
+    #[serde(default)]
+    same_fault: u32,
+    #[serde(default)]
+    interruptions: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to_send_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    files: Option<u64>,
+}
+
+impl Record for CopyRecord {
+    type Value = Copy;
+
+    fn from_value(value: &Copy) -> Self {
+        let (fault, publishing, verified) = match &value.state {
+            CopyState::New { fault, publishing } => (fault.as_ref(), *publishing, None),
+            CopyState::Full { verified, published } => (None, *published, Some(*verified)),
+        };
+        Self {
+            id: value.id.0,
+            minidvodb_id: value.minidvodb_id.0,
+            group: value.group.to_string(),
+            host: value.host.to_string(),
+            machine: value.machine.to_string(),
+            path: value.path.to_string(),
+            name: value.name.to_string(),
+            state: value.state_word().to_owned(),
+            fault: fault.map(|state| FaultRecord {
+                code: state.fault.code(),
+                class: state.class.as_str().to_owned(),
+                next_try_us: state.next_try.map(Timestamp::as_microsecond),
+            }),
+            publishing: publishing.as_ref().map(PublishingRecord::from_value),
+            verified: verified.map(|verified| verified.as_str().to_owned()),
+            epoch_s: value.epoch.map(Timestamp::as_second),
+            dtime_s: value.dtime_s,
+            attempts: value.attempts,
+            tries: value.tries,
+            same_fault: value.same_fault,
+            interruptions: value.interruptions,
+            to_send_bytes: value.to_send_bytes,
+            bytes: value.bytes,
+            files: value.files,
+        }
+    }
+
+    fn into_value(self) -> Result<Copy, String> {
+        let fault_state = |record: FaultRecord| {
+            Ok::<_, String>(FaultState {
+                fault: fault(record.code)?,
+                class: class(&record.class)?,
+                next_try: record.next_try_us.map(time).transpose()?,
+            })
+        };
+        let publishing = self.publishing.map(PublishingRecord::into_value).transpose()?;
+        let state = match (self.state.as_str(), self.verified, self.fault) {
+            ("new", None, fault) => CopyState::New { fault: fault.map(fault_state).transpose()?, publishing },
+            ("full", Some(word), None) => {
+                CopyState::Full { verified: verified(&word)?, published: publishing }
+            }
+            (state, ..) => return Err(format!("its state '{state}' does not go with its other fields")),
+        };
+        Ok(Copy {
+            id: CopyId(self.id),
+            minidvodb_id: MinidvodbId(self.minidvodb_id),
+            group: Group::parse(&self.group).map_err(text)?,
+            host: Host::parse(&self.host).map_err(text)?,
+            machine: Machine::parse(&self.machine).map_err(text)?,
+            path: AbsolutePath::parse(&self.path).map_err(text)?,
+            name: Name::parse(&self.name).map_err(text)?,
+            state,
+            epoch: self.epoch_s.map(|second| Timestamp::from_second(second).map_err(text)).transpose()?,
+            dtime_s: self.dtime_s,
+            attempts: self.attempts,
+            tries: self.tries,
+            same_fault: self.same_fault,
+            interruptions: self.interruptions,
+            to_send_bytes: self.to_send_bytes,
+            bytes: self.bytes,
+            files: self.files,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct AttemptRecord {
+    copy_id: u64,
+    number: u32,
+    began_us: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_us: Option<i64>,
+    phase: String,
+    outcome: String,
+    #[serde(default)]
+    fault: i16,
+    #[serde(default)]
+    sent_bytes: u64,
+    #[serde(default)]
+    files: u64,
+    #[serde(default)]
+    seconds: f64,
+    #[serde(default)]
+    said: String,
+}
+
+impl Record for AttemptRecord {
+    type Value = Attempt;
+
+    fn from_value(value: &Attempt) -> Self {
+        let (outcome, fault) = match value.outcome {
+            Outcome::Open => ("open", 0),
+            Outcome::Full => ("full", 0),
+            Outcome::Faulted(fault) => ("faulted", fault.code()),
+            Outcome::Interrupted => ("interrupted", 0),
+        };
+        Self {
+            copy_id: value.copy_id.0,
+            number: value.number,
+            began_us: value.began.as_microsecond(),
+            ended_us: value.ended.map(Timestamp::as_microsecond),
+            phase: value.phase.as_str().to_owned(),
+            outcome: outcome.to_owned(),
+            fault,
+            sent_bytes: value.sent_bytes,
+            files: value.files,
+            seconds: value.seconds,
+            said: value.said.clone(),
+        }
+    }
+
+    fn into_value(self) -> Result<Attempt, String> {
+        Ok(Attempt {
+            copy_id: CopyId(self.copy_id),
+            number: self.number,
+            began: time(self.began_us)?,
+            ended: self.ended_us.map(time).transpose()?,
+            phase: Phase::ALL
+                .into_iter()
+                .find(|phase| phase.as_str() == self.phase)
+                .ok_or_else(|| format!("no phase '{}'", self.phase))?,
+            outcome: match self.outcome.as_str() {
+                "open" => Outcome::Open,
+                "full" => Outcome::Full,
+                "interrupted" => Outcome::Interrupted,
+                "faulted" => Outcome::Faulted(fault(self.fault)?),
+                other => return Err(format!("no outcome '{other}'")),
+            },
+            sent_bytes: self.sent_bytes,
+            files: self.files,
+            seconds: self.seconds,
+            said: self.said,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_record_is_found() {
+        let place = Place::new("copies.1", 7);
+        let minidvodb = Minidvodb {
+            id: MinidvodbId(7),
+            minidvodb_name: Some("ThreePi.7".to_owned()),
+            group: Group::parse("ThreePi").unwrap(),
+            path: AbsolutePath::parse("/data/ThreePi.7").unwrap(),
+            state: MinidvodbState::Merged,
+            processed_fault: 0,
+        };
+        let good = encode_value::<MinidvodbRecord>(&place, &minidvodb).unwrap();
+        assert_eq!(decode_value::<MinidvodbRecord>(&place, &good).unwrap(), minidvodb);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_value::<MinidvodbRecord>(&place, &bad).is_err(), "bit {bit}");
+        }
+        for length in 0..good.len() {
+            assert!(decode_value::<MinidvodbRecord>(&place, &good[..length]).is_err(), "{length} bytes");
+        }
+        let elsewhere = Place::new("copies.1", 8);
+        assert!(decode_value::<MinidvodbRecord>(&elsewhere, &good).is_err(), "a record under another key");
+    }
+}

@@ -1,0 +1,206 @@
+//! The tables of the ledger, all in one place, and the digest kept over each.
+//!
+//! Invariant: every change of a table goes through [`Tracked`], so that the number of its entries and the
+//! sum of their hashes, kept in the meta table, tell of an entry that was lost, changed or doubled.
+//! Records are `&[u8]` framed by `records`; indexes hold plain keys.
+
+use redb::{Key, ReadableTable, Table, TableDefinition, TableHandle, Value, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Failure;
+
+/// What belongs to the whole ledger: schema version, ledger id, counters, stages, digests.
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta.1");
+/// minidvodb_id: a minidvodb.
+pub(super) const MINIDVODBS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("minidvodbs.1");
+/// (group, number in the order of becoming eligible): minidvodb_id.
+pub(super) const ELIGIBLE: TableDefinition<'static, (&str, u64), u64> = TableDefinition::new("eligible.1");
+/// (host, group): a target.
+pub(super) const TARGETS: TableDefinition<'static, (&str, &str), &[u8]> = TableDefinition::new("targets.1");
+/// host: what is known of it.
+pub(super) const HOSTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("hosts.1");
+/// minidvodbcopy_id: a copy.
+pub(super) const COPIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("copies.1");
+/// The unique index: (minidvodb_id, machine): minidvodbcopy_id.
+pub(super) const PAIRS: TableDefinition<'static, (u64, &str), u64> = TableDefinition::new("pairs.1");
+/// The copies still new: (host, group, minidvodbcopy_id).
+pub(super) const PENDING: TableDefinition<'static, (&str, &str, u64), u64> =
+    TableDefinition::new("pending.1");
+/// The owner of a final path: (machine, final path): minidvodbcopy_id.
+pub(super) const FINAL_PATHS: TableDefinition<'static, (&str, &str), u64> =
+    TableDefinition::new("final_paths.1");
+/// (minidvodbcopy_id, number): an attempt.
+pub(super) const ATTEMPTS: TableDefinition<'static, (u64, u32), &[u8]> = TableDefinition::new("attempts.1");
+/// The attempts without an end: (host, group, minidvodbcopy_id): number.
+pub(super) const OPEN_ATTEMPTS: TableDefinition<'static, (&str, &str, u64), u32> =
+    TableDefinition::new("open_attempts.1");
+/// Staging folders to be removed at the next visit: (host, group, path): minidvodbcopy_id.
+pub(super) const LEFTOVERS: TableDefinition<'static, (&str, &str, &str), u64> =
+    TableDefinition::new("leftovers.1");
+
+/// The number of entries of a table and the wrapping sum of their hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Digest {
+    pub(super) entries: u64,
+    pub(super) sum: u64,
+}
+
+impl Digest {
+    fn add(&mut self, hash: u64) {
+        self.entries = self.entries.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(hash);
+    }
+
+    fn subtract(&mut self, hash: u64) {
+        self.entries = self.entries.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(hash);
+    }
+}
+
+/// The digests of all tables but the meta table, by name.
+pub(crate) type Digests = BTreeMap<String, Digest>;
+
+/// The hash of one entry, its table's name included.
+fn entry_hash<K: Key, V: Value>(table: &str, key: &K::SelfType<'_>, value: &V::SelfType<'_>) -> u64 {
+    let mut hasher = Xxh3::new();
+    for part in [table.as_bytes(), K::as_bytes(key).as_ref(), V::as_bytes(value).as_ref()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.digest()
+}
+
+/// The digest of a table as it is, by reading all of it.
+pub(super) fn digest_of<K: Key + 'static, V: Value + 'static>(
+    name: &str,
+    table: &impl ReadableTable<K, V>,
+) -> Result<Digest, Failure> {
+    let mut digest = Digest::default();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        digest.add(entry_hash::<K, V>(name, &key.value(), &value.value()));
+    }
+    Ok(digest)
+}
+
+/// A table open for writing, with its digest.
+pub(super) struct Tracked<'t, K: Key + 'static, V: Value + 'static> {
+    pub(super) table: Table<'t, K, V>,
+    digest: Digest,
+}
+
+impl<'t, K: Key + 'static, V: Value + 'static> Tracked<'t, K, V> {
+    fn open(
+        txn: &'t WriteTransaction,
+        definition: TableDefinition<'_, K, V>,
+        digests: &Digests,
+    ) -> Result<Self, Failure> {
+        let digest = digests.get(definition.name()).copied().unwrap_or_default();
+        Ok(Self { table: txn.open_table(definition)?, digest })
+    }
+
+    /// Writes an entry, replacing the one under the same key.
+    pub(super) fn put(&mut self, key: &K::SelfType<'_>, value: &V::SelfType<'_>) -> Result<(), Failure> {
+        let name = self.table.name().to_owned();
+        let new = entry_hash::<K, V>(&name, key, value);
+        let old = self.table.insert(key, value)?.map(|old| entry_hash::<K, V>(&name, key, &old.value()));
+        if let Some(old) = old {
+            self.digest.subtract(old);
+        }
+        self.digest.add(new);
+        Ok(())
+    }
+
+    /// Removes the entry under a key; false when there was none.
+    pub(super) fn remove(&mut self, key: &K::SelfType<'_>) -> Result<bool, Failure> {
+        let name = self.table.name().to_owned();
+        let old = self.table.remove(key)?.map(|old| entry_hash::<K, V>(&name, key, &old.value()));
+        if let Some(old) = old {
+            self.digest.subtract(old);
+        }
+        Ok(old.is_some())
+    }
+
+    fn record_digest(&self, digests: &mut Digests) {
+        digests.insert(self.table.name().to_owned(), self.digest);
+    }
+}
+
+macro_rules! tables {
+    ($($field:ident: $definition:ident, $key:ty, $value:ty;)*) => {
+        /// All tables but the meta table, open for writing.
+        pub(super) struct WriteTables<'t> {
+            pub(super) meta: Table<'t, &'static str, &'static [u8]>,
+            $(pub(super) $field: Tracked<'t, $key, $value>,)*
+        }
+
+        impl<'t> WriteTables<'t> {
+            /// Opens every table, making those that are not there.
+            pub(super) fn open(txn: &'t WriteTransaction, digests: &Digests) -> Result<Self, Failure> {
+                Ok(Self {
+                    meta: txn.open_table(META)?,
+                    $($field: Tracked::open(txn, $definition, digests)?,)*
+                })
+            }
+
+            /// The digests after all changes.
+            pub(super) fn digests(&self) -> Digests {
+                let mut digests = Digests::new();
+                $(self.$field.record_digest(&mut digests);)*
+                digests
+            }
+        }
+
+        /// All tables, open for reading.
+        pub(super) struct ReadTables {
+            pub(super) meta: redb::ReadOnlyTable<&'static str, &'static [u8]>,
+            $(pub(super) $field: redb::ReadOnlyTable<$key, $value>,)*
+        }
+
+        impl ReadTables {
+            /// Opens every table.
+            pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Self, Failure> {
+                Ok(Self { meta: txn.open_table(META)?, $($field: txn.open_table($definition)?,)* })
+            }
+
+            /// The digests as the tables are, by reading all of them.
+            pub(super) fn digests(&self) -> Result<Digests, Failure> {
+                let mut digests = Digests::new();
+                $(digests.insert($definition.name().to_owned(), digest_of($definition.name(), &self.$field)?);)*
+                Ok(digests)
+            }
+        }
+
+        /// The tables, whether open for reading or for writing.
+        pub(super) trait Tables {
+            fn meta(&self) -> &impl ReadableTable<&'static str, &'static [u8]>;
+            $(fn $field(&self) -> &impl ReadableTable<$key, $value>;)*
+        }
+
+        impl Tables for ReadTables {
+            fn meta(&self) -> &impl ReadableTable<&'static str, &'static [u8]> { &self.meta }
+            $(fn $field(&self) -> &impl ReadableTable<$key, $value> { &self.$field })*
+        }
+
+        impl Tables for WriteTables<'_> {
+            fn meta(&self) -> &impl ReadableTable<&'static str, &'static [u8]> { &self.meta }
+            $(fn $field(&self) -> &impl ReadableTable<$key, $value> { &self.$field.table })*
+        }
+    };
+}
+
+tables! {
+    minidvodbs: MINIDVODBS, u64, &'static [u8];
+    eligible: ELIGIBLE, (&'static str, u64), u64;
+    targets: TARGETS, (&'static str, &'static str), &'static [u8];
+    hosts: HOSTS, &'static str, &'static [u8];
+    copies: COPIES, u64, &'static [u8];
+    pairs: PAIRS, (u64, &'static str), u64;
+    pending: PENDING, (&'static str, &'static str, u64), u64;
+    final_paths: FINAL_PATHS, (&'static str, &'static str), u64;
+    attempts: ATTEMPTS, (u64, u32), &'static [u8];
+    open_attempts: OPEN_ATTEMPTS, (&'static str, &'static str, u64), u32;
+    leftovers: LEFTOVERS, (&'static str, &'static str, &'static str), u64;
+}

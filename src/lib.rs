@@ -1,0 +1,115 @@
+//! Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
+//!
+//! One pass per invocation: *queue* the eligible minidvodbs of every target, *load* the pending copies, look
+//! for *space*, and *run* rsync, verify, publish, record (`pass`). What is decided is decided by pure
+//! functions (`plan`); what is known lies in one file (`ledger`); what touches a destination is in one place
+//! (`transfer`). **None of these three knows the other two**; `pass` and `commands` bring them together.
+
+mod cli;
+mod commands;
+mod error;
+mod faults;
+mod holders;
+mod ledger;
+mod lock;
+mod model;
+mod pass;
+mod plan;
+mod render;
+mod signals;
+mod state;
+mod transfer;
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use error::{Error, Exit, Result};
+use pass::Context;
+use transfer::{Limits, Setting, guard};
+
+/// The program: reads the command line and the environment, does what is asked, and says how it went.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.peek().is_some_and(|first| first == guard::COMMAND) {
+        guard::stand_guard(arguments.nth(1).map(Into::into));
+    }
+    // What this program makes is its owner's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    std::panic::set_hook(Box::new(|panic| {
+        if !ledger::is_guarded() {
+            eprintln!("minidvodbcopy: this is a bug, please report it: {panic}");
+        }
+    }));
+    let result = std::panic::catch_unwind(|| execute(arguments.collect()));
+    let exit = match result {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
+            eprintln!("minidvodbcopy: {}", ui::escape_lines(&error.to_string()));
+            error.exit
+        }
+        Err(_) => Exit::Bug,
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn execute(arguments: Vec<OsString>) -> Result<Exit> {
+    let arguments = match cli::parse(arguments)? {
+        cli::Asked::Text(text) => {
+            ui::Ui::new(false, false).print(&text)?;
+            return Ok(Exit::Done);
+        }
+        cli::Asked::Command(arguments) => arguments,
+    };
+    let Some(command) = arguments.command else { return Err(Error::bug("no command")) };
+    let environment = |name: &str| std::env::var_os(name);
+    let state_dir = state::locate(arguments.state_dir.as_deref(), environment)?;
+    let context = Context {
+        ledger: ledger::Ledger::new(&state_dir),
+        state_dir,
+        ui: ui::Ui::new(arguments.verbose, arguments.quiet),
+        setting: setting(environment)?,
+        stop: signals::Stop::on_signals()?,
+        clock: jiff::Timestamp::now,
+    };
+    commands::execute(&context, command)
+}
+
+/// What children get of the environment, and the limits that it may change.
+fn setting(environment: impl Fn(&str) -> Option<OsString>) -> Result<Setting> {
+    const KEPT: [&str; 6] = ["PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME"];
+    let seconds = |name: &str, default: Duration| match environment(name) {
+        None => Ok(default),
+        Some(text) => text
+            .to_str()
+            .and_then(|text| text.parse::<u64>().ok())
+            .filter(|seconds| (1..=86_400).contains(seconds))
+            .map(Duration::from_secs)
+            .ok_or_else(|| {
+                Error::configuration(format!(
+                    "{name} is '{}', not a whole number of seconds from 1 to 86400",
+                    text.to_string_lossy().escape_debug()
+                ))
+            }),
+    };
+    let limits = Limits::default();
+    let ssh_config = environment("MINIDVODBCOPY_SSH_CONFIG").filter(|path| !path.is_empty());
+    Ok(Setting {
+        environment: KEPT.iter().filter_map(|name| Some(((*name).to_owned(), environment(name)?))).collect(),
+        ssh_config: ssh_config.map(absolute).transpose()?,
+        limits: Limits {
+            connect: seconds("MINIDVODBCOPY_CONNECT_SECONDS", limits.connect)?,
+            answer: seconds("MINIDVODBCOPY_ANSWER_SECONDS", limits.answer)?,
+            stall: seconds("MINIDVODBCOPY_STALL_SECONDS", limits.stall)?,
+        },
+    })
+}
+
+/// Children start in `/`: a path relative to the working folder would lead them astray.
+fn absolute(path: OsString) -> Result<camino::Utf8PathBuf> {
+    let path = std::path::absolute(&path)
+        .map_err(|error| Error::configuration(format!("MINIDVODBCOPY_SSH_CONFIG: {error}")))?;
+    path.try_into()
+        .map_err(|error| Error::configuration(format!("MINIDVODBCOPY_SSH_CONFIG is not UTF-8: {error}")))
+}

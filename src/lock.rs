@@ -1,0 +1,231 @@
+//! The lock of a host and group, and what its holder says of itself.
+//!
+//! Invariant: the kernel's lock is what counts; it goes with the process, however that ends. The file stays.
+//! Its content, the holder's progress, is only believed while the lock is held, or by the next holder.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs2::FileExt as _;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{IoContext, Result};
+use crate::holders;
+use crate::model::{Copy, Group, Host, Machine, Need, Phase};
+
+/// The content of a lock file is always so long, so that a shorter one leaves nothing of a longer one.
+const CONTENT_BYTES: usize = 1024;
+/// Progress in numbers is written at most so often.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a pass says of itself while it copies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Its process.
+    pub pid: u32,
+    /// The machine that it copies to.
+    pub machine: String,
+    /// minidvodbcopy_id of the copy under way; 0: none.
+    pub copy: u64,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// What it is doing.
+    pub phase: String,
+    /// What was still to be sent when it began to send, in allocated bytes.
+    pub need_bytes: u64,
+    /// The same in inodes.
+    pub need_inodes: u64,
+    /// Bytes of files sent since.
+    pub sent_bytes: u64,
+}
+
+impl Progress {
+    /// The phase, if this program knows its word.
+    pub fn phase(&self) -> Option<Phase> {
+        Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase)
+    }
+}
+
+/// The lock of a host and group, held.
+#[derive(Debug)]
+pub struct PassLock {
+    file: File,
+    progress: Progress,
+    written: Option<Instant>,
+    /// What the last holder said last.
+    pub before: Option<Progress>,
+}
+
+/// The lock's file.
+pub fn file_of(state_dir: &Utf8Path, host: &Host, group: &Group) -> Utf8PathBuf {
+    state_dir.join("locks").join(host.as_str()).join(format!("{group}.lock"))
+}
+
+impl PassLock {
+    /// Takes the lock, or says who holds it.
+    ///
+    /// # Errors
+    /// 78 where the file can't be made or locked at all.
+    pub fn try_take(
+        state_dir: &Utf8Path,
+        host: &Host,
+        group: &Group,
+        machine: &Machine,
+    ) -> Result<Result<Self, String>> {
+        let path = file_of(state_dir, host, group);
+        let folder = path.parent().unwrap_or(state_dir);
+        fs::create_dir_all(folder).or_configuration(format!("cannot make the folder {folder}"))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .or_configuration(format!("cannot open the lock {path}"))?;
+        match file.try_lock_exclusive() {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Ok(Err(holders::holder_of(&path)));
+            }
+            Err(error) => return Err(error).or_configuration(format!("cannot lock {path}")),
+        }
+        let before = read(&file);
+        let progress =
+            Progress { pid: std::process::id(), machine: machine.to_string(), ..Progress::default() };
+        let mut lock = Self { file, progress, written: None, before };
+        lock.write();
+        Ok(Ok(lock))
+    }
+
+    /// Says that an attempt has begun, or has reached another phase.
+    pub fn show_phase(&mut self, copy: &Copy, attempt: u32, phase: Phase) {
+        if self.progress.copy != copy.id.0 {
+            let Progress { pid, machine, .. } = std::mem::take(&mut self.progress);
+            self.progress = Progress { pid, machine, copy: copy.id.0, ..Progress::default() };
+        }
+        self.progress.attempt = attempt;
+        phase.as_str().clone_into(&mut self.progress.phase);
+        self.write();
+    }
+
+    /// Says what is still to be sent.
+    pub fn show_need(&mut self, need: Need) {
+        self.progress.need_bytes = need.bytes;
+        self.progress.need_inodes = need.inodes;
+        self.write();
+    }
+
+    /// Says how much has been sent, once a second.
+    pub fn show_sent(&mut self, bytes: u64) {
+        self.progress.sent_bytes = bytes;
+        if self.written.is_none_or(|written| written.elapsed() >= WRITE_EVERY) {
+            self.write();
+        }
+    }
+
+    /// Says that no copy is under way.
+    pub fn show_idle(&mut self) {
+        let Progress { pid, machine, .. } = std::mem::take(&mut self.progress);
+        self.progress = Progress { pid, machine, ..Progress::default() };
+        self.write();
+    }
+
+    /// Progress is a courtesy: a full disk under it must not end a copy.
+    fn write(&mut self) {
+        self.written = Some(Instant::now());
+        if let Ok(mut content) = serde_json::to_vec(&self.progress)
+            && content.len() < CONTENT_BYTES
+        {
+            content.resize(CONTENT_BYTES - 1, b' ');
+            content.push(b'\n');
+            let _ = self.file.write_all_at(&content, 0);
+        }
+    }
+}
+
+fn read(file: &File) -> Option<Progress> {
+    let mut content = vec![0u8; CONTENT_BYTES];
+    let count = file.read_at(&mut content, 0).ok()?;
+    serde_json::from_slice(content[..count].trim_ascii_end()).ok()
+}
+
+/// Whether a file is locked by somebody at this moment.
+fn is_held(file: &File) -> bool {
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _ = fs2::FileExt::unlock(file);
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+/// Shows every lock that is held at this moment, with what its holder says of itself.
+fn each_held(state_dir: &Utf8Path, mut see: impl FnMut(Utf8PathBuf, Option<Progress>)) {
+    let Ok(hosts) = state_dir.join("locks").read_dir_utf8() else { return };
+    for host in hosts.flatten() {
+        let Ok(locks) = host.path().read_dir_utf8() else { continue };
+        for lock in locks.flatten() {
+            if let Ok(file) = File::open(lock.path())
+                && is_held(&file)
+            {
+                see(lock.path().to_owned(), read(&file));
+            }
+        }
+    }
+}
+
+/// What the other passes to a machine still have to send; `own` is this process.
+pub fn reserved_by_others(state_dir: &Utf8Path, machine: &Machine, own: u32) -> Need {
+    let mut reserved = Need::default();
+    each_held(state_dir, |_, progress| {
+        if let Some(progress) =
+            progress.filter(|progress| progress.machine == machine.as_str() && progress.pid != own)
+        {
+            reserved += Need {
+                bytes: progress.need_bytes.saturating_sub(progress.sent_bytes),
+                inodes: progress.need_inodes,
+            };
+        }
+    });
+    reserved
+}
+
+/// The locks that are held, with their holders.
+pub fn held(state_dir: &Utf8Path) -> Vec<(Utf8PathBuf, String)> {
+    let mut held = Vec::new();
+    each_held(state_dir, |path, _| {
+        let holder = holders::holder_of(&path);
+        held.push((path, holder));
+    });
+    held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_and_its_holder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Utf8Path::from_path(dir.path()).unwrap();
+        let host = Host::parse("ipp0222").unwrap();
+        let group = Group::parse("ThreePi").unwrap();
+        let machine = host.default_machine();
+        let mut lock = PassLock::try_take(state, &host, &group, &machine).unwrap().unwrap();
+        lock.show_need(Need { bytes: 100, inodes: 3 });
+        lock.show_sent(40);
+        lock.write();
+        let holder = PassLock::try_take(state, &host, &group, &machine).unwrap().unwrap_err();
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+        assert_eq!(reserved_by_others(state, &machine, 0), Need { bytes: 60, inodes: 3 });
+        assert_eq!(reserved_by_others(state, &machine, std::process::id()), Need::default());
+        drop(lock);
+        assert!(held(state).is_empty());
+        let next = PassLock::try_take(state, &host, &group, &machine).unwrap().unwrap();
+        assert_eq!(next.before.unwrap().sent_bytes, 40);
+    }
+}

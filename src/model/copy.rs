@@ -1,0 +1,230 @@
+//! A copy: one minidvodb to one destination host, a row of minidvodbCopy.
+//!
+//! Invariant: `full` carries how it came to be believed; only a `new` copy has a retry or a rename open.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::minidvodb::MinidvodbId;
+use super::names::{AbsolutePath, Group, Host, Machine, Name, Refused};
+use crate::faults::{Class, Fault};
+
+/// The id of a copy in this ledger: `minidvodbcopy_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CopyId(pub u64);
+
+impl CopyId {
+    /// Reads an id: a whole number from 1.
+    pub fn parse(text: &str) -> Result<Self, Refused> {
+        match text.parse::<i64>() {
+            Ok(id) if id >= 1 => Ok(Self(id.unsigned_abs())),
+            _ => Err(Refused::new("the copy's id", text, "is not a whole number from 1")),
+        }
+    }
+}
+
+impl fmt::Display for CopyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a full copy came to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// Every file's checksum was compared.
+    Checksum,
+    /// Sizes and times were compared.
+    Quick,
+    /// Taken over from the database or the predecessor.
+    Adopted,
+    /// Said so by an operator.
+    ByHand,
+}
+
+impl Verified {
+    /// The word in tables and exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Checksum => "checksum",
+            Self::Quick => "quick",
+            Self::Adopted => "adopted",
+            Self::ByHand => "by hand",
+        }
+    }
+}
+
+/// The fault that a copy shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultState {
+    /// What is wrong.
+    pub fault: Fault,
+    /// Whether it heals by itself; decided when it was met, since attempts run out.
+    pub class: Class,
+    /// When it is tried again; none: it waits for a person, or for its host or target.
+    pub next_try: Option<Timestamp>,
+}
+
+/// A verified staging folder about to be renamed: what identifies it afterwards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Publishing {
+    /// `st_dev` of the staging folder at the destination.
+    pub device: u64,
+    /// `st_ino` of the staging folder, which a rename keeps.
+    pub inode: u64,
+    /// How it had been verified.
+    pub verified: Verified,
+    /// How long the attempt that verified it took up to then, in seconds.
+    pub dtime_s: f32,
+}
+
+/// The state of a copy with what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopyState {
+    /// Still to be made.
+    New {
+        /// What went wrong last.
+        fault: Option<FaultState>,
+        /// A rename that may or may not have happened.
+        publishing: Option<Publishing>,
+    },
+    /// There, whole and verified.
+    Full {
+        /// How it came to be believed.
+        verified: Verified,
+        /// The folder at the destination that this ledger published.
+        published: Option<Publishing>,
+    },
+}
+
+/// One minidvodb to one destination host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copy {
+    /// Its id in this ledger.
+    pub id: CopyId,
+    /// What is copied.
+    pub minidvodb_id: MinidvodbId,
+    /// The group when it was queued: which target serves it.
+    pub group: Group,
+    /// Where to: the ssh name.
+    pub host: Host,
+    /// Where to: the machine.
+    pub machine: Machine,
+    /// `minidvodb_rsync_path`: the folder that it goes into.
+    pub path: AbsolutePath,
+    /// The folder's name there.
+    pub name: Name,
+    /// How far it is.
+    pub state: CopyState,
+    /// When the row was last changed (UTC, whole seconds); none where a database left it empty.
+    pub epoch: Option<Timestamp>,
+    /// Seconds that the last attempt took.
+    pub dtime_s: f32,
+    /// How many attempts are recorded.
+    pub attempts: u32,
+    /// Attempts in a row that faulted and moved nothing.
+    pub tries: u32,
+    /// Attempts in a row that met the same fault.
+    pub same_fault: u32,
+    /// Attempts in a row that were cut off and moved nothing.
+    pub interruptions: u32,
+    /// What the last attempt found still to be sent, in bytes.
+    pub to_send_bytes: Option<u64>,
+    /// Size of the minidvodb, in bytes, when it was last sized.
+    pub bytes: Option<u64>,
+    /// Number of its files, when it was last sized.
+    pub files: Option<u64>,
+}
+
+impl Copy {
+    /// A copy as it is queued.
+    #[allow(clippy::too_many_arguments)] // one for each column that identifies it
+    pub fn queued(
+        id: CopyId,
+        minidvodb_id: MinidvodbId,
+        group: Group,
+        host: Host,
+        machine: Machine,
+        path: AbsolutePath,
+        name: Name,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            minidvodb_id,
+            group,
+            host,
+            machine,
+            path,
+            name,
+            state: CopyState::New { fault: None, publishing: None },
+            epoch: Some(now),
+            dtime_s: 0.0,
+            attempts: 0,
+            tries: 0,
+            same_fault: 0,
+            interruptions: 0,
+            to_send_bytes: None,
+            bytes: None,
+            files: None,
+        }
+    }
+
+    /// The word in the column `state`.
+    pub fn state_word(&self) -> &'static str {
+        match self.state {
+            CopyState::New { .. } => "new",
+            CopyState::Full { .. } => "full",
+        }
+    }
+
+    /// The fault that it shows.
+    pub fn fault(&self) -> Option<&FaultState> {
+        match &self.state {
+            CopyState::New { fault, .. } => fault.as_ref(),
+            CopyState::Full { .. } => None,
+        }
+    }
+
+    /// The number in the column `fault`; 0 is none.
+    pub fn fault_code(&self) -> i16 {
+        self.fault().map_or(0, |state| state.fault.code())
+    }
+
+    /// Whether it is still to be made.
+    pub fn is_new(&self) -> bool {
+        matches!(self.state, CopyState::New { .. })
+    }
+
+    /// A rename that may or may not have happened.
+    pub fn publishing(&self) -> Option<Publishing> {
+        match self.state {
+            CopyState::New { publishing, .. } => publishing,
+            CopyState::Full { .. } => None,
+        }
+    }
+
+    /// The final path at the destination, without doubled slashes: what must be there once only.
+    pub fn final_path(&self) -> String {
+        final_path(&self.path, &self.name)
+    }
+
+    /// The row's time of change, in the table's whole seconds.
+    pub fn touch(&mut self, now: Timestamp) {
+        self.epoch = Timestamp::from_second(now.as_second()).ok();
+    }
+}
+
+/// The final path of `name` below a target's path, without doubled slashes.
+pub fn final_path(path: &AbsolutePath, name: &Name) -> String {
+    let base = path.tidy();
+    if base == "/" { format!("/{name}") } else { format!("{base}/{name}") }
+}
+
+/// The staging folder of `name` below a target's path, for the ledger with this id.
+pub fn staging_path(path: &AbsolutePath, ledger_id: &str, name: &Name) -> String {
+    let base = path.tidy();
+    let base = if base == "/" { "" } else { &base };
+    format!("{base}/{}/{ledger_id}/{name}", super::names::STAGING)
+}

@@ -1,0 +1,18 @@
+//! The words of the trade as types: minidvodb, target, host, copy, attempt.
+//!
+//! Invariant: a value of one of these types is legal; what is not is refused, by name, where it comes in.
+//! The model does no input or output and knows no other part of the program.
+
+mod attempt;
+mod copy;
+mod minidvodb;
+mod names;
+mod room;
+mod target;
+
+pub use attempt::{Attempt, Outcome, Phase};
+pub use copy::{Copy, CopyId, CopyState, FaultState, Publishing, Verified, final_path, staging_path};
+pub use minidvodb::{Candidate, Minidvodb, MinidvodbId, MinidvodbState};
+pub use names::{AbsolutePath, Group, Host, Machine, Name, Refused, STAGING};
+pub use room::{Inodes, Need, Room, used_percent};
+pub use target::{FileSystem, HostRecord, Stages, Standing, Target, Verify};

@@ -1,0 +1,680 @@
+//! One attempt at one copy: connect, look, size, judge the room, send, flush, verify, publish, record.
+//!
+//! Invariants: the ledger says *publishing*, with the folder's device and inode, before the rename, and *full*
+//! only after it; whatever ends an attempt is recorded with the phase it had reached.
+
+use std::time::{Duration, Instant};
+
+use super::{Context, Deed, Pass, Served};
+use crate::error::{Error, Exit, Result};
+use crate::faults::{Class, Fault, Met, Scope};
+use crate::ledger::Look as _;
+use crate::lock;
+use crate::model::{
+    AbsolutePath, Attempt, Copy, CopyState, Minidvodb, Outcome, Phase, Publishing, Target, Verified, Verify,
+};
+use crate::plan::{notice, retry, space};
+use crate::transfer::destination::{self, Identity, Place, View};
+use crate::transfer::rsync::{self, Checksums, Compared, Job};
+use crate::transfer::source::{Source, Staged};
+use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
+use crate::ui;
+
+/// The name of the folders that rsync keeps parts of files in.
+const PARTIAL: &str = ".minidvodbcopy-partial";
+/// So much of what was said is kept with an attempt, in characters.
+const SAID_MAX: usize = 4000;
+/// A disk is given the time to flush that it takes to write so slowly, in bytes a second, and some minutes.
+const SLOWEST_FLUSH_BYTES_PER_S: u64 = 1_000_000;
+const FLUSH_AT_LEAST: Duration = Duration::from_secs(600);
+
+/// How a finished attempt ended well.
+struct Finished {
+    verified: Verified,
+    published: Identity,
+    /// Seconds of the attempt that verified it, where that was an earlier one.
+    earlier_dtime_s: Option<f32>,
+}
+
+/// An attempt under way.
+struct Run<'a, 'p> {
+    pass: &'a mut Pass<'p>,
+    served: &'a Served,
+    copy: Copy,
+    attempt: Attempt,
+    ledger_id: String,
+    watch: Watch,
+    began: Instant,
+}
+
+/// A copy that another minidvodb's copy keeps from its final path.
+pub(super) fn set_collision(copy: &mut Copy, now: jiff::Timestamp) {
+    retry::after_fault(copy, &Met::new(Fault::NameCollision, ""), now);
+    copy.tries = 0;
+}
+
+impl Pass<'_> {
+    /// Makes one copy, or records why not; says what that fault belongs to.
+    ///
+    /// # Errors
+    /// What ends the whole pass.
+    pub(super) fn copy_one(
+        &mut self,
+        served: &Served,
+        copy: Copy,
+        minidvodb: Option<Minidvodb>,
+    ) -> Result<Scope> {
+        let (began, now) = (Instant::now(), self.context.now());
+        let begun = self.context.ledger.write(|change| {
+            let Some(mut copy) = change.copy(copy.id)? else { return Ok(None) };
+            if !change.claim_final_path(&copy)? {
+                set_collision(&mut copy, now);
+                change.put_known_copy(&copy)?;
+                return Ok(Some((copy, None, String::new())));
+            }
+            copy.attempts += 1;
+            change.put_known_copy(&copy)?;
+            let attempt = Attempt {
+                copy_id: copy.id,
+                number: copy.attempts,
+                began: now,
+                ended: None,
+                phase: Phase::Connecting,
+                outcome: Outcome::Open,
+                sent_bytes: 0,
+                files: 0,
+                seconds: 0.0,
+                said: String::new(),
+            };
+            change.put_attempt(&copy, &attempt)?;
+            Ok(Some((copy, Some(attempt), change.ledger_id()?)))
+        })?;
+        let Some((copy, attempt, ledger_id)) = begun else { return Ok(Scope::Copy) };
+        let Some(attempt) = attempt else {
+            self.say_collision(&copy)?;
+            return Ok(Scope::Copy);
+        };
+        let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
+        let mut run = Run { pass: self, served, copy, attempt, ledger_id, watch, began };
+        let result = run.make(minidvodb.as_ref());
+        run.record(result)
+    }
+
+    pub(super) fn say_collision(&mut self, copy: &Copy) -> Result<()> {
+        let owner = self.context.ledger.read(|ledger| ledger.owner_of(&copy.machine, &copy.final_path()))?;
+        let by = owner.map_or_else(String::new, |owner| format!(", which belongs to copy {owner}"));
+        let message = format!("minidvodb {} would go to {}{by}", copy.minidvodb_id, copy.final_path());
+        self.summary.faulted += 1;
+        self.summary.done.push(deed(copy, "faulted", Some(Fault::NameCollision), 0.0, Some(message.clone())));
+        say_fault(self.context, copy, &Met::new(Fault::NameCollision, message), None);
+        Ok(())
+    }
+
+    /// Records the attempts that a killed pass has left open; the lock says that nobody is at them.
+    pub(super) fn settle_interrupted(&mut self, target: &Target) -> Result<()> {
+        let open = self.context.ledger.read(|ledger| ledger.open_attempts(&target.host, &target.group))?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        let now = self.context.now();
+        let before = self.lock.before.take();
+        let mut settled = Vec::new();
+        self.context.ledger.write(|change| {
+            for (id, number) in open {
+                let (Some(mut copy), Some(mut attempt)) = (change.copy(id)?, change.attempt(id, number)?)
+                else {
+                    continue;
+                };
+                // What the killed pass said last, where it said it of this attempt.
+                if let Some(progress) = before.as_ref().filter(|p| (p.copy, p.attempt) == (id.0, number)) {
+                    attempt.phase = progress.phase().unwrap_or(attempt.phase);
+                    attempt.sent_bytes = progress.sent_bytes;
+                }
+                attempt.ended = Some(now);
+                attempt.seconds = (now.as_millisecond() - attempt.began.as_millisecond()).max(0) as f64 / 1e3;
+                "the pass was killed, or the machine went down".clone_into(&mut attempt.said);
+                attempt.outcome = if retry::after_interruption(&mut copy, now) {
+                    Outcome::Faulted(Fault::Deadline)
+                } else {
+                    Outcome::Interrupted
+                };
+                change.put_attempt(&copy, &attempt)?;
+                change.put_known_copy(&copy)?;
+                settled.push(copy);
+            }
+            Ok(())
+        })?;
+        for copy in &settled {
+            self.context.ui.tell(&format!("{} was interrupted before; it goes on from there", title(copy)));
+        }
+        Ok(())
+    }
+}
+
+impl<'p> Run<'_, 'p> {
+    fn context(&self) -> &'p Context {
+        self.pass.context
+    }
+
+    fn setting(&self) -> &'p Setting {
+        &self.pass.context.setting
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.attempt.phase = phase;
+        self.pass.lock.show_phase(&self.copy, self.attempt.number, phase);
+    }
+
+    /// The story of an attempt.
+    fn make(&mut self, minidvodb: Option<&Minidvodb>) -> Result<Finished, Halt> {
+        self.enter(Phase::Connecting);
+        let (mut connection, source) = self.connect_and_size(minidvodb)?;
+        let view = self.look(&mut connection)?;
+        if let Some(publishing) = self.copy.publishing()
+            && view.published == Some(Identity { device: publishing.device, inode: publishing.inode })
+        {
+            return self.complete(&mut connection, &view, publishing, source);
+        }
+        let source = source?;
+        if view.published.is_some() {
+            let message =
+                format!("{} is there, and this ledger did not put it there", self.copy.final_path());
+            return Err(Halt::fault(Fault::PathTaken, message));
+        }
+        self.judge_space(&mut connection, &view, &source)?;
+        let (staged, checksums) = self.send(&mut connection, &view, &source)?;
+        let (how, checksums) = self.flush_and_verify(&mut connection, &view, &source, checksums)?;
+        self.expect_unchanged(minidvodb, &source)?;
+        self.publish(&mut connection, &view, &source, staged, how, &checksums)
+    }
+
+    /// The connection is made while the source is read.
+    fn connect_and_size(
+        &mut self,
+        minidvodb: Option<&Minidvodb>,
+    ) -> Result<(Connection, Result<Source, Met>), Halt> {
+        let gone = || {
+            let message = format!("minidvodb {} is not in the list any more", self.copy.minidvodb_id);
+            Met::new(Fault::SourceMissing, message)
+        };
+        let path = minidvodb.map(|minidvodb| minidvodb.path.clone()).ok_or_else(gone);
+        let (host, setting, watch) = (&self.served.target.host, self.setting(), &self.watch);
+        let (connection, source) = std::thread::scope(|scope| {
+            let reading = scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path)));
+            let connection = Connection::open(host, setting, watch);
+            let source = reading.join().unwrap_or_else(|_| {
+                Err(Met::new(Fault::SourceUnreadable, "reading the source failed in an unexpected way"))
+            });
+            (connection, source)
+        });
+        if let Ok(source) = &source {
+            self.copy.bytes = Some(source.bytes());
+            self.copy.files = Some(source.files());
+            self.attempt.files = source.files();
+        } else if self.copy.publishing().is_none() {
+            // No connection helps a source that is not there.
+            return Err(source.err().map_or_else(|| Halt::Error(Error::bug("no source")), Halt::from));
+        }
+        Ok((connection?, source))
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { path: &self.copy.path, ledger_id: &self.ledger_id, name: Some(&self.copy.name) }
+    }
+
+    /// Looks at the destination; that it answers may heal its host and target.
+    fn look(&mut self, connection: &mut Connection) -> Result<View, Halt> {
+        let view = destination::look(connection, self.place(), self.setting(), &self.watch);
+        if !matches!(&view, Err(Halt::Fault(met)) if met.fault.scope() == Scope::Host) {
+            self.pass.heal_host(&self.served.target)?;
+        }
+        let view = view?;
+        self.enter(Phase::Space);
+        self.pass.judge_target(&self.served.target, &view)?;
+        Ok(view)
+    }
+
+    /// Step 3: the limit has been judged; now the room for what is still to be sent.
+    fn judge_space(&mut self, connection: &mut Connection, view: &View, source: &Source) -> Result<(), Halt> {
+        let staged = self.staged(connection, view)?;
+        let partial = source.free_name(PARTIAL);
+        let need = source.need(&staged, &partial, view.room.block_bytes);
+        let own = std::process::id();
+        let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
+        retry::note_progress(&mut self.copy, need.bytes);
+        self.pass.lock.show_need(need);
+        space::judge_room(&view.room, need, reserved).map_err(|met| {
+            Halt::Fault(Met { message: format!("{}: {}", view.file_system.mount_point, met.message), ..met })
+        })
+    }
+
+    fn staged(&self, connection: &mut Connection, view: &View) -> Result<Vec<Staged>, Halt> {
+        if view.staging.is_none() {
+            return Ok(Vec::new());
+        }
+        let folder = destination::staging_folder(self.place());
+        destination::list(connection, view, &folder, self.setting(), &self.watch)
+    }
+
+    /// Step 4: rsync. Returns the staging folder's identity, and the checksums of the files that were sent.
+    fn send(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        source: &Source,
+    ) -> Result<(Identity, Checksums), Halt> {
+        let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
+        self.enter(Phase::Sending);
+        self.write_attempt()?;
+        let to = format!("{}/{}", view.at.trim_end_matches('/'), destination::staging_folder(self.place()));
+        let partial_name = source.free_name(PARTIAL);
+        let job = Job {
+            source,
+            to: &to,
+            partial_name: &partial_name,
+            bwlimit: self.served.target.bwlimit.as_deref(),
+            is_suspicious: self.copy.fault().is_some_and(|state| state.fault == Fault::VerifyMismatch),
+        };
+        let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
+        let setting = &self.pass.context.setting;
+        let sent = rsync::send(connection, &job, setting, &self.watch, |bytes| {
+            *sent_bytes = bytes;
+            lock.show_sent(bytes);
+        });
+        let (sent, checksums) = match sent {
+            Err(Halt::Fault(met)) => return Err(Halt::Fault(self.look_for_full_disk(connection, met)?)),
+            other => other?,
+        };
+        self.attempt.sent_bytes = sent;
+        if view.staging.is_some() {
+            let place = self.place();
+            destination::remove_partials(
+                connection,
+                view,
+                place,
+                &partial_name,
+                self.setting(),
+                &self.watch,
+            )?;
+        }
+        Ok((staged, checksums))
+    }
+
+    /// A full disk can end rsync without a word of it: then the disk is asked.
+    fn look_for_full_disk(&self, connection: &mut Connection, met: Met) -> Result<Met, Halt> {
+        if !matches!(met.fault, Fault::Foreign(11 | 12 | 23)) {
+            return Ok(met);
+        }
+        let Ok(view) = destination::look(connection, self.place(), self.setting(), &self.watch) else {
+            return Ok(met);
+        };
+        let is_full = view.room.used_percent >= 100
+            || view.room.free_bytes < view.room.block_bytes.saturating_mul(16)
+            || view.room.inodes.is_some_and(|inodes| inodes.free == 0);
+        if is_full { Ok(Met { fault: Fault::NoRoom, ..met }) } else { Ok(met) }
+    }
+
+    /// The destination's disk writes while both sides are compared.
+    fn flush_and_verify(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        source: &Source,
+        sent: Checksums,
+    ) -> Result<(Verified, Checksums), Halt> {
+        let was_sent_at_once = view.staging.is_none();
+        let how = verification(self.served.target.verify, was_sent_at_once);
+        self.enter(Phase::Verifying);
+        destination::begin_flush(connection, view, self.place())?;
+        let to = format!("{}/{}", view.at.trim_end_matches('/'), destination::staging_folder(self.place()));
+        let compared = rsync::compare(connection, source, &to, how, self.setting(), &self.watch)?;
+        self.enter(Phase::Flushing);
+        let patience = FLUSH_AT_LEAST + Duration::from_secs(source.bytes() / SLOWEST_FLUSH_BYTES_PER_S);
+        destination::flushed(connection, patience, &self.watch)?;
+        match (compared, how) {
+            (Compared::Different(what), _) => Err(self.differs(source, &what)),
+            (Compared::Equal(checksums), Verify::Checksum) => Ok((Verified::Checksum, checksums)),
+            (Compared::Equal(_), Verify::Quick) => Ok((Verified::Quick, sent)),
+        }
+    }
+
+    /// What differs, differs because the source has changed, or because something damages the copy.
+    fn differs(&self, source: &Source, what: &str) -> Halt {
+        match self.changes_since(source) {
+            Some(changes) => Halt::fault(Fault::SourceChanged, changes),
+            None => {
+                Halt::fault(Fault::VerifyMismatch, format!("what arrived differs from the source: {what}"))
+            }
+        }
+    }
+
+    /// What has changed in the source since it was read, in words.
+    fn changes_since(&self, source: &Source) -> Option<String> {
+        let path = AbsolutePath::parse(source.folder.as_str()).ok()?;
+        match Source::read(&path) {
+            Ok(now) if now == *source => None,
+            Ok(now) => Some(format!("the source changed: {}", source.changed_in(&now, 5).join(", "))),
+            Err(met) => Some(format!("the source changed: {}", met.message)),
+        }
+    }
+
+    /// The source as it was before, by size, times and inode of every file; and still the one in the list.
+    fn expect_unchanged(&self, minidvodb: Option<&Minidvodb>, source: &Source) -> Result<(), Halt> {
+        let now = self.context().ledger.read(|ledger| ledger.minidvodb(self.copy.minidvodb_id))?;
+        if now.as_ref() != minidvodb {
+            let message = "the minidvodb's entry in the list changed while it was copied";
+            return Err(Halt::fault(Fault::SourceChanged, message));
+        }
+        // The path itself may lead elsewhere now.
+        let again = minidvodb.map(|minidvodb| Source::read(&minidvodb.path));
+        match again {
+            Some(Ok(again)) if again == *source => Ok(()),
+            Some(Ok(again)) => {
+                let changed = source.changed_in(&again, 5).join(", ");
+                Err(Halt::fault(Fault::SourceChanged, format!("the source changed: {changed}")))
+            }
+            Some(Err(met)) => {
+                Err(Halt::fault(Fault::SourceChanged, format!("the source changed: {}", met.message)))
+            }
+            None => Err(Halt::fault(Fault::SourceMissing, "the minidvodb is not in the list any more")),
+        }
+    }
+
+    fn publish(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        source: &Source,
+        staged: Identity,
+        verified: Verified,
+        checksums: &Checksums,
+    ) -> Result<Finished, Halt> {
+        let context = self.pass.context;
+        manifest::write(&context.state_dir, &self.ledger_id, &self.copy, source, checksums)?;
+        self.enter(Phase::Publishing);
+        let publishing = Publishing {
+            device: staged.device,
+            inode: staged.inode,
+            verified,
+            dtime_s: self.began.elapsed().as_secs_f32(),
+        };
+        self.set_publishing(Some(publishing))?;
+        destination::publish(connection, view, self.place(), staged, self.setting(), &self.watch)?;
+        self.enter(Phase::Recording);
+        self.tidy(connection, view);
+        Ok(Finished { verified, published: staged, earlier_dtime_s: None })
+    }
+
+    /// The rename had happened when an earlier attempt was cut off: what is there is verified and recorded.
+    fn complete(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        publishing: Publishing,
+        source: Result<Source, Met>,
+    ) -> Result<Finished, Halt> {
+        self.enter(Phase::Verifying);
+        let identity = Identity { device: publishing.device, inode: publishing.inode };
+        let to = format!("{}/{}", view.at.trim_end_matches('/'), self.copy.name);
+        let mut is_equal = false;
+        if let Ok(source) = &source {
+            let how = Verify::Checksum;
+            let compared = rsync::compare(connection, source, &to, how, self.setting(), &self.watch)?;
+            is_equal = matches!(compared, Compared::Equal(_));
+        }
+        // The source may have changed or gone since it was verified; then the manifest made then decides.
+        if !is_equal && !self.is_as_in_manifest(connection, view)? {
+            let message = format!("{} is not what was verified before its rename", self.copy.final_path());
+            return Err(Halt::Fault(Met { is_for_ever: true, ..Met::new(Fault::VerifyMismatch, message) }));
+        }
+        self.enter(Phase::Recording);
+        self.tidy(connection, view);
+        Ok(Finished {
+            verified: publishing.verified,
+            published: identity,
+            earlier_dtime_s: Some(publishing.dtime_s),
+        })
+    }
+
+    fn is_as_in_manifest(&self, connection: &mut Connection, view: &View) -> Result<bool, Halt> {
+        let Some((_, lines)) = manifest::read(&self.context().state_dir, self.copy.id) else {
+            return Ok(false);
+        };
+        let there =
+            destination::list(connection, view, self.copy.name.as_str(), self.setting(), &self.watch)?;
+        let mut there: Vec<_> =
+            there.iter().filter(|entry| entry.is_file).map(|e| (&e.path, e.size, e.mtime_s)).collect();
+        let mut then: Vec<_> =
+            lines.iter().filter(|line| line.kind == 'f').map(|l| (&l.path, l.size, l.mtime_s)).collect();
+        there.sort_unstable();
+        then.sort_unstable();
+        Ok(there == then)
+    }
+
+    /// Empty staging folders go away; should that fail, they go with the next copy.
+    fn tidy(&self, connection: &mut Connection, view: &View) {
+        if let Err(halt) = destination::tidy(connection, view, self.place(), self.setting(), &self.watch) {
+            self.context().ui.tell(&format!("the empty staging folder stays for now: {halt:?}"));
+        }
+    }
+
+    /// Writes the copy and the open attempt as they are now.
+    fn write_attempt(&self) -> Result<()> {
+        self.context().ledger.write(|change| {
+            change.put_known_copy(&self.copy)?;
+            change.put_attempt(&self.copy, &self.attempt)
+        })
+    }
+
+    fn set_publishing(&mut self, publishing: Option<Publishing>) -> Result<()> {
+        if let CopyState::New { publishing: slot, .. } = &mut self.copy.state {
+            *slot = publishing;
+        }
+        self.write_attempt()
+    }
+
+    /// Writes down how the attempt ended; says what a fault belongs to.
+    fn record(mut self, result: Result<Finished, Halt>) -> Result<Scope> {
+        self.attempt.ended = Some(self.context().now());
+        self.attempt.seconds = self.began.elapsed().as_secs_f64();
+        let scope = match result {
+            Ok(finished) => self.record_full(&finished).map(|()| Scope::Copy),
+            Err(Halt::Fault(met)) => self.record_fault(&met),
+            Err(Halt::Cut(why)) => self.record_interruption(&why).map(|()| Scope::Copy),
+            Err(Halt::Signal(exit)) => {
+                self.record_interruption("the pass was ended by a signal")?;
+                self.pass.lock.show_idle();
+                return Err(stopped(exit));
+            }
+            Err(Halt::Error(error)) => {
+                // The reason for the end may be the ledger itself; the first error is the one to show.
+                let _ = self.record_interruption(&error.to_string());
+                return Err(error);
+            }
+        };
+        self.pass.lock.show_idle();
+        scope
+    }
+
+    fn record_full(&mut self, finished: &Finished) -> Result<()> {
+        let (context, now) = (self.context(), self.context().now());
+        let before = self.copy.fault().map(|state| state.fault);
+        let dtime_s = finished.earlier_dtime_s.unwrap_or(self.began.elapsed().as_secs_f32());
+        self.attempt.phase = Phase::Recording;
+        self.attempt.outcome = Outcome::Full;
+        self.copy.state = CopyState::Full {
+            verified: finished.verified,
+            published: Some(Publishing {
+                device: finished.published.device,
+                inode: finished.published.inode,
+                verified: finished.verified,
+                dtime_s,
+            }),
+        };
+        self.copy.dtime_s = dtime_s;
+        self.copy.tries = 0;
+        self.copy.same_fault = 0;
+        self.copy.interruptions = 0;
+        self.copy.to_send_bytes = Some(0);
+        self.copy.touch(now);
+        context.ledger.write(|change| {
+            change.put_known_copy(&self.copy)?;
+            change.put_attempt(&self.copy, &self.attempt)
+        })?;
+        self.pass.heal_target(&self.served.target)?;
+        let what = format!(
+            "{}: full, {}, {} in {:.1} s, verified by {}",
+            title(&self.copy),
+            ui::count(self.attempt.files, "file", "files"),
+            ui::size(self.copy.bytes.unwrap_or_default()),
+            dtime_s,
+            finished.verified.as_str()
+        );
+        match before.filter(|fault| fault.scope() == Scope::Copy) {
+            Some(fault) => context.ui.notice(&format!("{what}; recovered from {fault}")),
+            None => context.ui.tell(&what),
+        }
+        self.pass.summary.copied += 1;
+        self.pass.summary.done.push(deed(&self.copy, "full", None, self.attempt.seconds, None));
+        Ok(())
+    }
+
+    fn record_fault(&mut self, met: &Met) -> Result<Scope> {
+        let now = self.context().now();
+        let said = clip(&met.message);
+        let before = self.copy.fault().map(|state| (state.fault, state.class));
+        self.attempt.outcome = Outcome::Faulted(met.fault);
+        self.attempt.said = said;
+        self.copy.dtime_s = self.began.elapsed().as_secs_f32();
+        let scope = met.fault.scope();
+        match scope {
+            Scope::Copy => retry::after_fault(&mut self.copy, met, now),
+            Scope::Host | Scope::Target => retry::after_standing_fault(&mut self.copy, met.fault, now),
+        }
+        self.context().ledger.write(|change| {
+            change.put_known_copy(&self.copy)?;
+            change.put_attempt(&self.copy, &self.attempt)
+        })?;
+        self.pass.summary.faulted += 1;
+        let deed =
+            deed(&self.copy, "faulted", Some(met.fault), self.attempt.seconds, Some(met.message.clone()));
+        self.pass.summary.done.push(deed);
+        if scope == Scope::Copy {
+            say_fault(self.context(), &self.copy, met, before);
+        } else {
+            self.pass.set_standing(&self.served.target, met)?;
+        }
+        Ok(scope)
+    }
+
+    fn record_interruption(&mut self, why: &str) -> Result<()> {
+        let now = self.context().now();
+        let before = self.copy.fault().map(|state| (state.fault, state.class));
+        self.attempt.said = clip(why);
+        self.attempt.outcome = if retry::after_interruption(&mut self.copy, now) {
+            Outcome::Faulted(Fault::Deadline)
+        } else {
+            Outcome::Interrupted
+        };
+        self.copy.dtime_s = self.began.elapsed().as_secs_f32();
+        self.context().ledger.write(|change| {
+            change.put_known_copy(&self.copy)?;
+            change.put_attempt(&self.copy, &self.attempt)
+        })?;
+        if self.attempt.outcome == Outcome::Interrupted {
+            self.context().ui.tell(&format!("{}: interrupted: {why}", title(&self.copy)));
+            self.pass.summary.done.push(deed(
+                &self.copy,
+                "interrupted",
+                None,
+                self.attempt.seconds,
+                Some(why.into()),
+            ));
+        } else {
+            let met = Met::new(Fault::Deadline, why);
+            self.pass.summary.faulted += 1;
+            let deed = deed(&self.copy, "faulted", Some(met.fault), self.attempt.seconds, Some(why.into()));
+            self.pass.summary.done.push(deed);
+            say_fault(self.context(), &self.copy, &met, before);
+        }
+        Ok(())
+    }
+}
+
+/// How to verify: sizes and times are only trusted of what was sent in one go, since a file that an earlier
+/// attempt left may have the right size and time and not the right content, after a power cut for one.
+fn verification(asked: Verify, was_sent_at_once: bool) -> Verify {
+    if was_sent_at_once { asked } else { Verify::Checksum }
+}
+
+/// The error of a pass that a signal ends.
+pub(super) fn stopped(exit: Exit) -> Error {
+    Error::new(exit, "stopped by a signal; the next pass goes on from here")
+}
+
+/// A copy in messages: "ThreePi.1 to ipp0222 (copy 1)".
+pub(super) fn title(copy: &Copy) -> String {
+    format!("{} to {} (copy {})", copy.name, copy.host, copy.id)
+}
+
+/// What was said, in as much as is kept: its end, where rsync sums up.
+fn clip(message: &str) -> String {
+    let surplus = message.chars().count().saturating_sub(SAID_MAX);
+    message.chars().skip(surplus).collect()
+}
+
+fn deed(
+    copy: &Copy,
+    outcome: &'static str,
+    fault: Option<Fault>,
+    seconds: f64,
+    message: Option<String>,
+) -> Deed {
+    Deed {
+        minidvodbcopy_id: Some(copy.id.0),
+        minidvodb_id: Some(copy.minidvodb_id.0),
+        name: Some(copy.name.to_string()),
+        minidvodb_group: copy.group.to_string(),
+        destination_host: copy.host.to_string(),
+        outcome,
+        fault: fault.map_or(0, Fault::code),
+        fault_name: fault.map(Fault::name),
+        bytes: copy.bytes,
+        seconds,
+        message,
+    }
+}
+
+/// Says a fault of a copy, if it is news.
+fn say_fault(context: &Context, copy: &Copy, met: &Met, before: Option<(Fault, Class)>) {
+    let class = copy.fault().map_or(met.fault.class(), |state| state.class);
+    let what = match (class, copy.fault().and_then(|state| state.next_try)) {
+        (Class::Retry, Some(at)) => format!("tried again after {} UTC", ui::time(at)),
+        _ => format!("waits for a person: {}", met.fault.advice()),
+    };
+    let text = format!("{}: fault {}: {}\n  {what}", title(copy), met.fault, met.message);
+    if notice::is_news(before, (met.fault, class)) {
+        context.ui.notice(&text);
+    } else {
+        context.ui.tell(&text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_verification_is_only_for_what_was_sent_in_one_go() {
+        assert_eq!(verification(Verify::Quick, true), Verify::Quick);
+        assert_eq!(verification(Verify::Quick, false), Verify::Checksum);
+        assert_eq!(verification(Verify::Checksum, true), Verify::Checksum);
+    }
+
+    #[test]
+    fn of_a_long_message_the_end_is_kept() {
+        let clipped = clip(&format!("{}the end", "x".repeat(10_000)));
+        assert_eq!(clipped.len(), SAID_MAX);
+        assert!(clipped.ends_with("the end"));
+    }
+}

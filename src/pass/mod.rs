@@ -1,0 +1,391 @@
+//! The pass: for every target whose host is on, queue, load, look for space, run.
+//!
+//! It reads like the users' page: put every merged minidvodb that has no copy on the machine into the queue;
+//! load the pending copies, oldest first; for each one make sure that there is room, and copy it. Invariants:
+//! everything for a target happens under its lock; a fault of one copy never keeps the next one waiting; a
+//! fault of a host or target leaves its queue as it was; a pass that has nothing to do commits nothing.
+
+mod attempt;
+mod preview;
+mod report;
+mod standing;
+
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+
+pub use preview::lines as preview_lines;
+pub use report::{Deed, Summary};
+
+use crate::error::{Error, Result};
+use crate::faults::{Class, Scope};
+use crate::ledger::{Failure, Ledger, Look, Snapshot};
+use crate::lock::PassLock;
+use crate::model::{Copy, CopyId, Group, Host, HostRecord, Minidvodb, Stages, Target};
+use crate::plan::load::{self, Door, Eagerness, Verdict};
+use crate::plan::notice;
+use crate::plan::queue::{Decision, Queue};
+use crate::signals::Stop;
+use crate::transfer::Setting;
+use crate::ui::Ui;
+
+/// So many minidvodbs are queued in one transaction.
+const QUEUED_AT_ONCE: usize = 10_000;
+
+/// What every step of a pass works with.
+pub struct Context {
+    /// The state folder.
+    pub state_dir: Utf8PathBuf,
+    /// The ledger in it.
+    pub ledger: Ledger,
+    /// What people see.
+    pub ui: Ui,
+    /// What children get, and the limits.
+    pub setting: Setting,
+    /// Whether to stop.
+    pub stop: Stop,
+    /// The clock.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Context {
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// # Errors
+    /// The error that a signal asks for.
+    fn check_stop(&self) -> Result<()> {
+        match self.stop.requested() {
+            Some(exit) => Err(Error::new(exit, "stopped by a signal; the next pass goes on from here")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which targets to serve, and how.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// This host only.
+    pub host: Option<Host>,
+    /// This group only.
+    pub group: Option<Group>,
+    /// At most so many copies are tried.
+    pub limit: Option<u64>,
+    /// Whether waits are waited for.
+    pub eagerness: Eagerness,
+    /// Also hosts that are off.
+    pub is_off_served: bool,
+    /// A target that another pass has is an error, not to be passed over.
+    pub must_have_lock: bool,
+}
+
+/// What a target is served with: as it stands in the ledger at this moment.
+#[derive(Clone, Debug)]
+struct Served {
+    target: Target,
+    host: HostRecord,
+    stages: Stages,
+}
+
+/// One pass.
+///
+/// # Errors
+/// What ends the whole pass: a signal, the ledger, a missing program on this machine. Faults of copies are in
+/// the summary.
+pub fn run(context: &Context, order: &Order) -> Result<Summary> {
+    let mut summary = Summary::default();
+    if !context.ledger.exists() {
+        return Err(Error::configuration(format!("there is no ledger in {}", context.state_dir)).hint(
+            "`minidvodbcopy minidvodb import` and `minidvodbcopy target add` make one; is this the right --state-dir?",
+        ));
+    }
+    context.ledger.back_up_daily(context.now())?;
+    let busy = context.ledger.read(|ledger| targets_with_work(ledger, order, context.now()))?;
+    for (target, host) in busy {
+        context.check_stop()?;
+        match PassLock::try_take(&context.state_dir, &target.host, &target.group, &host.machine)? {
+            Ok(mut lock) => Pass { context, order, lock: &mut lock, summary: &mut summary }.serve(&target)?,
+            Err(holder) if order.must_have_lock => {
+                return Err(Error::try_again(format!(
+                    "a pass for {} to {} is under way: {holder}",
+                    target.group, target.host
+                )));
+            }
+            Err(holder) => {
+                summary.skipped += 1;
+                context.ui.tell(&format!("{} to {} is served by {holder}", target.group, target.host));
+            }
+        }
+    }
+    summary.waiting = context.ledger.read(|ledger| count_waiting(ledger, order))?;
+    Ok(summary)
+}
+
+/// What a pass would do, without doing it.
+///
+/// # Errors
+/// As [`run`].
+pub fn preview(context: &Context, order: &Order, extra: Option<Target>) -> Result<Summary> {
+    preview::preview(context, order, extra)
+}
+
+fn is_ordered(order: &Order, target: &Target, host: &HostRecord) -> bool {
+    (host.is_on || order.is_off_served)
+        && order.host.as_ref().is_none_or(|wanted| *wanted == target.host)
+        && order.group.as_ref().is_none_or(|wanted| *wanted == target.group)
+}
+
+fn ordered_targets(ledger: &Snapshot, order: &Order) -> Result<Vec<(Target, HostRecord)>, Failure> {
+    let mut ordered = Vec::new();
+    for target in ledger.targets()? {
+        let host = ledger.host_or_unknown(&target.host)?;
+        if is_ordered(order, &target, &host) {
+            ordered.push((target, host));
+        }
+    }
+    Ok(ordered)
+}
+
+/// The targets that a pass has anything to do for, by host and group.
+fn targets_with_work(
+    ledger: &Snapshot,
+    order: &Order,
+    now: Timestamp,
+) -> Result<Vec<(Target, HostRecord)>, Failure> {
+    let stages = ledger.stages()?;
+    let mut busy = Vec::new();
+    for (target, host) in ordered_targets(ledger, order)? {
+        if order.must_have_lock || has_work(ledger, order, stages, &target, &host, now)? {
+            busy.push((target, host));
+        }
+    }
+    Ok(busy)
+}
+
+fn has_work(
+    ledger: &Snapshot,
+    order: &Order,
+    stages: Stages,
+    target: &Target,
+    host: &HostRecord,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    if !ledger.open_attempts(&target.host, &target.group)?.is_empty()
+        || (stages.queue && ledger.has_candidates(target)?)
+    {
+        return Ok(true);
+    }
+    if !stages.load {
+        return Ok(false);
+    }
+    let standings = [host.standing.as_ref(), target.standing.as_ref()];
+    let doors = standings.map(|standing| load::door(standing, now, order.eagerness));
+    if standings.into_iter().flatten().any(|standing| notice::is_standing_due(standing, now)) {
+        return Ok(true);
+    }
+    if doors.contains(&Door::Closed) {
+        return Ok(false);
+    }
+    if doors.contains(&Door::Probe) || !ledger.leftovers(&target.host, &target.group)?.is_empty() {
+        return Ok(true);
+    }
+    let is_reminder_due = notice::is_reminder_due(target.reminded_at, now);
+    let mut found = false;
+    ledger.pending_until(&target.host, &target.group, CopyId(0), |copy| {
+        let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
+        found = match load::judge(&copy, minidvodb.as_ref(), now, order.eagerness) {
+            Verdict::Serve => true,
+            Verdict::NeedsPerson => is_reminder_due,
+            Verdict::Wait | Verdict::NotEligible => false,
+        };
+        Ok(!found)
+    })?;
+    Ok(found)
+}
+
+fn count_waiting(ledger: &Snapshot, order: &Order) -> Result<u64, Failure> {
+    let mut waiting = 0;
+    for (target, _) in ordered_targets(ledger, order)? {
+        waiting += ledger.count_pending(&target.host, &target.group)?;
+    }
+    Ok(waiting)
+}
+
+/// A pass over one target, under its lock.
+struct Pass<'a> {
+    context: &'a Context,
+    order: &'a Order,
+    lock: &'a mut PassLock,
+    summary: &'a mut Summary,
+}
+
+impl Pass<'_> {
+    fn serve(&mut self, target: &Target) -> Result<()> {
+        self.settle_interrupted(target)?;
+        let Some(served) = self.current(target)? else { return Ok(()) };
+        if served.stages.queue {
+            self.queue(&served)?;
+        }
+        if !served.stages.load {
+            return Ok(());
+        }
+        if !served.stages.run {
+            return preview::tell(self.context, self.order, &served);
+        }
+        crate::transfer::rsync::check_here(&self.context.setting)?;
+        if self.pass_the_door(target)? {
+            self.remove_leftovers(target)?;
+            self.copy_pending(target)?;
+        }
+        self.remind(target)
+    }
+
+    /// The target as it stands now; none when an operator has taken it away or switched its host off.
+    fn current(&self, target: &Target) -> Result<Option<Served>> {
+        let order = self.order;
+        self.context.ledger.read(|ledger| {
+            let Some(target) = ledger.target(&target.host, &target.group)? else { return Ok(None) };
+            let host = ledger.host_or_unknown(&target.host)?;
+            let stages = ledger.stages()?;
+            Ok(is_ordered(order, &target, &host).then_some(Served { target, host, stages }))
+        })
+    }
+
+    /// Step 1: every eligible minidvodb without a copy on the machine gets one.
+    fn queue(&mut self, served: &Served) -> Result<()> {
+        let ledger = &self.context.ledger;
+        if !ledger.read(|ledger| ledger.has_candidates(&served.target))? {
+            return Ok(());
+        }
+        loop {
+            self.context.check_stop()?;
+            let now = self.context.now();
+            let (queued, collisions, has_more) = ledger.write(|change| {
+                let Some(mut target) = change.target(&served.target.host, &served.target.group)? else {
+                    return Ok((0, Vec::new(), false));
+                };
+                let machine = change.host_or_unknown(&target.host)?.machine;
+                let found = change.candidates(&target, &machine, QUEUED_AT_ONCE)?;
+                let mut queue = Queue::default();
+                let (mut queued, mut collisions) = (0, Vec::new());
+                for candidate in found.candidates {
+                    let decision = queue.decide(&candidate, &target, &machine);
+                    if decision == Decision::Leave {
+                        continue;
+                    }
+                    let mut copy = Copy::queued(
+                        change.next_copy_id(),
+                        candidate.minidvodb.id,
+                        target.group.clone(),
+                        target.host.clone(),
+                        machine.clone(),
+                        target.path.clone(),
+                        candidate.name,
+                        now,
+                    );
+                    copy.touch(now);
+                    if decision == Decision::Collision {
+                        attempt::set_collision(&mut copy, now);
+                        collisions.push(copy.clone());
+                    }
+                    change.put_known_copy(&copy)?;
+                    queued += 1;
+                }
+                target.queued_through = found.through;
+                change.put_target(&target)?;
+                Ok((queued, collisions, found.has_more))
+            })?;
+            self.summary.queued += queued;
+            for copy in collisions {
+                self.say_collision(&copy)?;
+            }
+            if !has_more {
+                break;
+            }
+        }
+        let (group, host) = (&served.target.group, &served.target.host);
+        if self.summary.queued > 0 {
+            let copies = crate::ui::count(self.summary.queued, "minidvodb", "minidvodbs");
+            self.context.ui.tell(&format!("queued {copies} of {group} for {host}"));
+        }
+        Ok(())
+    }
+
+    /// Steps 2 to 4, for one copy after the other.
+    fn copy_pending(&mut self, target: &Target) -> Result<()> {
+        let mut after = CopyId(0);
+        while !self.is_limit_reached() {
+            self.context.check_stop()?;
+            let Some(served) = self.current(target)? else { return Ok(()) };
+            if !served.stages.load || !served.stages.run {
+                return Ok(());
+            }
+            let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };
+            after = copy.id;
+            if self.copy_one(&served, copy, minidvodb)? != Scope::Copy {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_limit_reached(&self) -> bool {
+        self.order.limit.is_some_and(|limit| self.summary.done.len() as u64 >= limit)
+    }
+
+    /// Step 2: the oldest pending copy behind `after` that is served now.
+    fn next_to_serve(&self, served: &Served, after: CopyId) -> Result<Option<(Copy, Option<Minidvodb>)>> {
+        let now = self.context.now();
+        self.context.ledger.read(|ledger| {
+            let mut next = None;
+            ledger.pending_until(&served.target.host, &served.target.group, after, |copy| {
+                let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
+                let verdict = load::judge(&copy, minidvodb.as_ref(), now, self.order.eagerness);
+                if verdict == Verdict::Serve {
+                    next = Some((copy, minidvodb));
+                }
+                Ok(next.is_none())
+            })?;
+            Ok(next)
+        })
+    }
+
+    /// Once a day: how many copies of this target wait for a person, by fault.
+    fn remind(&mut self, target: &Target) -> Result<()> {
+        let now = self.context.now();
+        let Some(Served { mut target, .. }) = self.current(target)? else { return Ok(()) };
+        if !notice::is_reminder_due(target.reminded_at, now) {
+            return Ok(());
+        }
+        let mut faults = std::collections::BTreeMap::new();
+        self.context.ledger.read(|ledger| {
+            ledger.each_pending(&target.host, &target.group, |copy| {
+                if let Some(state) = copy.fault()
+                    && state.class != Class::Retry
+                    && state.fault.scope() == Scope::Copy
+                {
+                    faults.entry(state.fault.code()).or_insert((state.fault, 0u64)).1 += 1;
+                }
+                Ok(())
+            })
+        })?;
+        // What was said in this very pass is not repeated.
+        let is_first = target.reminded_at.is_none();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        if !is_first {
+            let listed: Vec<String> =
+                faults.values().map(|(fault, count)| format!("{fault} ({count})")).collect();
+            self.context.ui.notice(&format!(
+                "{} to {}: copies wait for a person: {}; see `minidvodbcopy list --faulted`",
+                target.group,
+                target.host,
+                listed.join(", ")
+            ));
+        }
+        target.reminded_at = Some(now);
+        self.context.ledger.write(|change| change.put_target(&target))
+    }
+}

@@ -1,0 +1,10 @@
+//! The rules of the pass: what to queue, what to load, whether there is room, when to try again, what to say.
+//!
+//! Invariant: everything here is pure: values in, decisions out, `now` among the values. No disk, no
+//! network, no clock, no ledger.
+
+pub mod load;
+pub mod notice;
+pub mod queue;
+pub mod retry;
+pub mod space;

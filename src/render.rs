@@ -1,0 +1,230 @@
+//! Copies as rows: for people as a table, for programs as JSON and CSV.
+//!
+//! Invariant: the columns and keys stand as documented; times in exports are UTC; what is not known is null.
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::faults::Scope;
+use crate::ledger::{Failure, Look, Snapshot};
+use crate::model::{Copy, CopyState};
+use crate::ui;
+
+/// A copy with what belongs to it, as exports show it.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    minidvodbcopy_id: u64,
+    minidvodb_id: u64,
+    minidvodb_rsync_path: String,
+    destination_host: String,
+    fault: i16,
+    state: &'static str,
+    epoch: Option<String>,
+    dtime: f32,
+    minidvodb_name: Option<String>,
+    minidvodb_group: String,
+    minidvodb_path: Option<String>,
+    machine: String,
+    fault_name: Option<&'static str>,
+    fault_class: Option<&'static str>,
+    verified: Option<&'static str>,
+    parked: bool,
+    attempts: u32,
+    next_try: Option<String>,
+    bytes: Option<u64>,
+    files: Option<u64>,
+    #[serde(skip)]
+    folder: String,
+    #[serde(skip)]
+    epoch_at: Option<jiff::Timestamp>,
+}
+
+/// The columns of minidvodbCopy, in the table's order.
+const COLUMNS: [&str; 8] = [
+    "minidvodbcopy_id",
+    "minidvodb_id",
+    "minidvodb_rsync_path",
+    "destination_host",
+    "fault",
+    "state",
+    "epoch",
+    "dtime",
+];
+
+impl Row {
+    /// The row of a copy.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn of(copy: &Copy, ledger: &Snapshot) -> Result<Self, Failure> {
+        let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
+        let target = ledger.target(&copy.host, &copy.group)?;
+        let fault = copy.fault();
+        let next_try = match fault.map(|state| (state.fault.scope(), state.next_try)) {
+            None => None,
+            Some((Scope::Copy, next_try)) => next_try,
+            Some((Scope::Host, _)) => ledger
+                .host(&copy.host)?
+                .and_then(|host| host.standing)
+                .and_then(|standing| standing.next_probe),
+            Some((Scope::Target, _)) => target
+                .as_ref()
+                .and_then(|target| target.standing.as_ref())
+                .and_then(|standing| standing.next_probe),
+        };
+        Ok(Self {
+            minidvodbcopy_id: copy.id.0,
+            minidvodb_id: copy.minidvodb_id.0,
+            minidvodb_rsync_path: copy.path.to_string(),
+            destination_host: copy.host.to_string(),
+            fault: copy.fault_code(),
+            state: copy.state_word(),
+            epoch: copy.epoch.map(ui::rfc3339),
+            dtime: copy.dtime_s,
+            minidvodb_name: minidvodb.as_ref().and_then(|minidvodb| minidvodb.minidvodb_name.clone()),
+            minidvodb_group: copy.group.to_string(),
+            minidvodb_path: minidvodb.map(|minidvodb| minidvodb.path.to_string()),
+            machine: copy.machine.to_string(),
+            fault_name: fault.map(|state| state.fault.name()),
+            fault_class: fault.map(|state| state.class.as_str()),
+            verified: match copy.state {
+                CopyState::Full { verified, .. } => Some(verified.as_str()),
+                CopyState::New { .. } => None,
+            },
+            parked: copy.is_new() && target.is_none(),
+            attempts: copy.attempts,
+            next_try: next_try.map(ui::rfc3339),
+            bytes: copy.bytes,
+            files: copy.files,
+            folder: copy.name.to_string(),
+            epoch_at: copy.epoch,
+        })
+    }
+
+    fn csv(&self) -> [String; 8] {
+        [
+            self.minidvodbcopy_id.to_string(),
+            self.minidvodb_id.to_string(),
+            self.minidvodb_rsync_path.clone(),
+            self.destination_host.clone(),
+            self.fault.to_string(),
+            self.state.to_owned(),
+            self.epoch_at.map(ui::time).unwrap_or_default(),
+            self.dtime.to_string(),
+        ]
+    }
+}
+
+/// Rows as JSON objects, to stand between `[` and `]`; `is_first` tells whether a comma goes in front.
+///
+/// # Errors
+/// A bug.
+pub fn json(rows: &[Row], mut is_first: bool) -> Result<String> {
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(if is_first { "\n  " } else { ",\n  " });
+        is_first = false;
+        text.push_str(&serde_json::to_string(row).map_err(Error::bug)?);
+    }
+    Ok(text)
+}
+
+/// Rows as CSV; `has_header` puts the names of the columns in front.
+///
+/// # Errors
+/// A bug.
+pub fn csv(rows: &[Row], has_header: bool) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    if has_header {
+        writer.write_record(COLUMNS).map_err(Error::bug)?;
+    }
+    for row in rows {
+        writer.write_record(row.csv()).map_err(Error::bug)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| Error::bug(error.to_string()))?;
+    String::from_utf8(bytes).map_err(Error::bug)
+}
+
+/// Rows as a table for people.
+pub fn table(rows: &[Row]) -> String {
+    let mut table = new_table(&[
+        "id",
+        "minidvodb",
+        "group",
+        "host",
+        "path",
+        "state",
+        "fault",
+        "size",
+        "time (s)",
+        "epoch (UTC)",
+        "notes",
+    ]);
+    for column in [0, 7, 8] {
+        align_right(&mut table, column);
+    }
+    for row in rows {
+        let fault = row.fault_name.map_or_else(|| "-".to_owned(), |name| format!("{} {name}", row.fault));
+        table.add_row(cells(&[
+            &row.minidvodbcopy_id.to_string(),
+            &row.folder,
+            &row.minidvodb_group,
+            &row.destination_host,
+            &row.minidvodb_rsync_path,
+            row.state,
+            &fault,
+            &row.bytes.map_or_else(|| "-".to_owned(), ui::size),
+            &format!("{:.2}", row.dtime),
+            &row.epoch_at.map_or_else(|| "-".to_owned(), ui::time),
+            &notes(row),
+        ]));
+    }
+    finish(&table)
+}
+
+fn notes(row: &Row) -> String {
+    let mut notes = Vec::new();
+    if row.parked {
+        notes.push("parked: no target".to_owned());
+    }
+    if let Some(verified) = row.verified {
+        notes.push(format!("verified: {verified}"));
+    }
+    if let Some(class) = row.fault_class {
+        let attempts = ui::count(u64::from(row.attempts), "attempt", "attempts");
+        let next = row.next_try.as_ref().map_or_else(String::new, |at| format!(", next try {at}"));
+        notes.push(format!("{class}, {attempts}{next}"));
+    }
+    notes.join("; ")
+}
+
+/// A table with a header, in the one style of this program.
+pub fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.iter().map(|title| Cell::new(title.to_uppercase())));
+    table
+}
+
+/// Lets a column's numbers stand under each other.
+pub fn align_right(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// Cells, with what came from outside escaped.
+pub fn cells(texts: &[&str]) -> Vec<Cell> {
+    texts.iter().map(|text| Cell::new(ui::escape_all(text))).collect()
+}
+
+/// The table as lines without blanks at their ends.
+pub fn finish(table: &Table) -> String {
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,384 @@
+//! What is done at a destination: look, make the staging folder, flush, publish, tidy up.
+//!
+//! Invariant: nothing outside `PATH/.minidvodbcopy/LEDGER` is written, but for the one rename that publishes,
+//! which replaces nothing and is proved. No folder on the way to the staging folder may be a symlink or
+//! belong to somebody else.
+
+use super::df;
+use super::rsync::{VERSION_MIN_THERE, parse_version};
+use super::script::quote;
+use super::shell::{Answer, Connection};
+use super::source::Staged;
+use super::{Halt, Setting, Watch, outcome};
+use crate::faults::{Fault, Met};
+use crate::model::{AbsolutePath, FileSystem, Name, Room, STAGING};
+
+/// What identifies a folder at the destination: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+/// What was found at a target's path.
+#[derive(Debug)]
+pub struct View {
+    /// The path, symlinks resolved: what everything else works on.
+    pub at: String,
+    /// The room there.
+    pub room: Room,
+    /// The file system it lies on.
+    pub file_system: FileSystem,
+    /// `PATH/NAME`, if something is there.
+    pub published: Option<Identity>,
+    /// The staging folder, if it is there.
+    pub staging: Option<Identity>,
+}
+
+/// A copy's place at a destination.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The target's path.
+    pub path: &'a AbsolutePath,
+    /// The id of this ledger.
+    pub ledger_id: &'a str,
+    /// The folder's name; none to look at the path only.
+    pub name: Option<&'a Name>,
+}
+
+impl Place<'_> {
+    fn staging(&self) -> String {
+        let name = self.name.map_or("", Name::as_str);
+        format!("{STAGING}/{}/{name}", self.ledger_id)
+    }
+}
+
+/// The separator between the parts of an answer.
+const PART: &str = "-- ";
+
+/// Looks at a target's path; changes nothing.
+///
+/// # Errors
+/// 214 where a program is missing, 221 or 222 where the path is not what it should be.
+pub fn look(
+    connection: &mut Connection,
+    place: Place<'_>,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<View, Halt> {
+    let path = quote(place.path.as_str());
+    let (name, staging) = (quote(place.name.map_or("", Name::as_str)), quote(&place.staging()));
+    let script = format!(
+        "for t in rsync mv sync df stat find mkdir rmdir rm; do
+  command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
+done
+echo \"{PART}rsync $(rsync --version 2>/dev/null | head -n 1)\"
+k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"{PART}bad $k\"; exit 0; }}
+[ \"$k\" = directory ] || {{ echo \"{PART}bad it is a $k: Not a directory\"; exit 0; }}
+cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permission denied'; exit 0; }}
+[ -w . ] || {{ echo '{PART}bad it is not writable: Permission denied or read-only'; exit 0; }}
+echo \"{PART}at $(pwd -P)\"
+n={name}
+[ -z \"$n\" ] || echo \"{PART}published $(stat -c '%d %i' -- \"./$n\" 2>/dev/null)\"
+[ -z \"$n\" ] || echo \"{PART}staging $(stat -c '%d %i' -- ./{staging} 2>/dev/null)\"
+echo '{PART}bytes'; df -Pk -- . 2>&1
+echo '{PART}inodes'; df -Pi -- . 2>&1
+echo '{PART}kind'; stat -f -c '%i %S %T' -- . 2>&1
+echo '{PART}end'"
+    );
+    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    let mut view = parse_look(&answer, place)?;
+    if connection.host.is_local() {
+        ask_this_machine(&mut view)?;
+    }
+    Ok(view)
+}
+
+/// The room of a path on this machine, asked of the system itself.
+fn ask_this_machine(view: &mut View) -> Result<(), Met> {
+    let stats = fs2::statvfs(&view.at).map_err(|error| {
+        Met::new(Fault::PathDenied, format!("cannot ask for the room at {}: {error}", view.at))
+    })?;
+    view.room.total_bytes = stats.total_space();
+    view.room.free_bytes = stats.available_space();
+    view.room.used_percent = crate::model::used_percent(
+        stats.total_space().saturating_sub(stats.free_space()),
+        stats.available_space(),
+    );
+    Ok(())
+}
+
+fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt> {
+    let text = String::from_utf8_lossy(&answer.output);
+    let value = |key: &str| {
+        let prefix = format!("{PART}{key} ");
+        text.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::trim)
+    };
+    let tools: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("-- tool ")).collect();
+    if !tools.is_empty() {
+        return Err(Halt::fault(Fault::HostTools, format!("missing at the host: {}", tools.join(", "))));
+    }
+    if let Some(version) = value("rsync").and_then(parse_version)
+        && version < VERSION_MIN_THERE
+    {
+        let message = format!("rsync {}.{} at the host is older than 3.1", version.0, version.1);
+        return Err(Halt::fault(Fault::HostTools, message));
+    }
+    if let Some(why) = value("bad") {
+        let message = format!("the target's path {}: {why}", place.path);
+        return Err(Halt::fault(outcome::of_target_message(why), message));
+    }
+    let unexpected =
+        |why: &str| Halt::fault(Fault::HostTools, format!("looking at {} gave no sense: {why}", place.path));
+    let at = value("at").filter(|at| at.starts_with('/')).ok_or_else(|| unexpected(answer.text().trim()))?;
+    let part = |key: &str| section(&text, key).ok_or_else(|| unexpected(answer.text().trim()));
+    let (room, file_system) =
+        df::parse(part("bytes")?.as_bytes(), part("inodes")?.as_bytes(), part("kind")?.as_bytes())
+            .map_err(|why| unexpected(&why))?;
+    Ok(View {
+        at: at.to_owned(),
+        room,
+        file_system,
+        published: value("published").and_then(parse_identity),
+        staging: value("staging").and_then(parse_identity),
+    })
+}
+
+/// The lines between `-- KEY` and the next part.
+fn section<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    let start = format!("\n{PART}{key}\n");
+    let from = text.find(&start)? + start.len();
+    let rest = &text[from..];
+    Some(&rest[..rest.find(&format!("\n{PART}")).map_or(rest.len(), |at| at + 1)])
+}
+
+fn parse_identity(text: &str) -> Option<Identity> {
+    let (device, inode) = text.split_once(' ')?;
+    Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
+}
+
+/// The files in a folder below the target's path, with folders and all.
+///
+/// # Errors
+/// Any halt.
+pub fn list(
+    connection: &mut Connection,
+    view: &View,
+    folder: &str,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<Vec<Staged>, Halt> {
+    let script =
+        format!("cd -P -- {} && find ./{} -printf '%y %s %T@ %P\\0'", quote(&view.at), quote(folder));
+    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    let records = answer.output.split(|&b| b == 0).filter(|record| !record.is_empty());
+    Ok(records.filter_map(parse_listed).collect())
+}
+
+/// The folder of a copy's staging, for [`list`].
+pub fn staging_folder(place: Place<'_>) -> String {
+    place.staging()
+}
+
+/// A record of `find -printf '%y %s %T@ %P'`.
+fn parse_listed(record: &[u8]) -> Option<Staged> {
+    let mut fields = record.splitn(4, |&b| b == b' ');
+    let kind = fields.next()?;
+    let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok().map(str::to_owned);
+    let size = number(fields.next())?.parse().ok()?;
+    let time = number(fields.next())?;
+    let mtime_s = time.split('.').next()?.parse().ok()?;
+    Some(Staged { path: fields.next()?.into(), size, mtime_s, is_file: kind == b"f" })
+}
+
+/// Makes the staging folder, if need be, and says what identifies it.
+///
+/// # Errors
+/// 222 where it can't be made, or where something that is not ours stands in its place.
+pub fn make_staging(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<Identity, Halt> {
+    let (top, ledger, staging) =
+        (quote(STAGING), quote(&format!("{STAGING}/{}", place.ledger_id)), quote(&place.staging()));
+    let script = format!(
+        "cd -P -- {} || exit 1
+for d in ./{top} ./{ledger} ./{staging}; do
+  [ -L \"$d\" ] && {{ echo \"$d is a symlink, which is not followed\"; exit 1; }}
+  [ -d \"$d\" ] || mkdir -- \"$d\" || exit 1
+  [ -O \"$d\" ] || {{ echo \"$d belongs to another user\"; exit 1; }}
+done
+stat -c '%d %i' -- ./{staging}",
+        quote(&view.at)
+    );
+    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    if answer.status == 0
+        && let Some(identity) = parse_identity(answer.text().trim())
+    {
+        return Ok(identity);
+    }
+    let message = format!("cannot make the staging folder below {}: {}", place.path, answer.text());
+    Err(Halt::fault(outcome::of_target_message(&message), message))
+}
+
+/// Removes what an earlier attempt left of partial files.
+///
+/// # Errors
+/// Any halt.
+pub fn remove_partials(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    partial_name: &str,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let script = format!(
+        "cd -P -- {} && find ./{} -depth -type d -name {} -exec rm -rf -- {{}} +",
+        quote(&view.at),
+        quote(&place.staging()),
+        quote(partial_name)
+    );
+    expect_done(connection, &script, "removing partial files", setting, watch)
+}
+
+/// Begins to write everything to the destination's disk; [`flushed`] waits for the end.
+///
+/// # Errors
+/// Any halt.
+pub fn begin_flush(connection: &mut Connection, view: &View, place: Place<'_>) -> Result<(), Halt> {
+    let script = format!("cd -P -- {} && sync -f -- ./{}", quote(&view.at), quote(&place.staging()));
+    connection.send(&script)
+}
+
+/// Waits until the destination's disk has everything.
+///
+/// # Errors
+/// Any halt; a disk that can't be written is a fault.
+pub fn flushed(
+    connection: &mut Connection,
+    patience: std::time::Duration,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let answer = connection.answer(patience, watch)?;
+    if answer.status == 0 {
+        return Ok(());
+    }
+    let said = answer.text();
+    let fault = if said.contains("No space left") {
+        Fault::NoRoom
+    } else if said.contains("Disk quota exceeded") {
+        Fault::PathDenied
+    } else {
+        Fault::Foreign(11)
+    };
+    Err(Halt::fault(fault, format!("the destination cannot write to its disk: {said}")))
+}
+
+/// Gives the staging folder its final name, and proves it.
+///
+/// # Errors
+/// 225 where the name is taken meanwhile.
+pub fn publish(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    staged: Identity,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let (name, staging) = (quote(place.name.map_or("", Name::as_str)), quote(&place.staging()));
+    let script = format!(
+        "cd -P -- {at} || exit 1
+if [ -e ./{name} ] || [ -L ./{name} ]; then exit 25; fi
+[ \"$(stat -c '%d %i' -- ./{staging})\" = '{device} {inode}' ] || {{ echo 'the staging folder is another one now'; exit 1; }}
+mv -nT -- ./{staging} ./{name} || exit 1
+[ \"$(stat -c '%d %i' -- ./{name})\" = '{device} {inode}' ] || exit 25
+[ ! -e ./{staging} ] || {{ echo 'the rename left the staging folder behind'; exit 1; }}
+sync -f -- . || exit 1",
+        at = quote(&view.at),
+        device = staged.device,
+        inode = staged.inode,
+    );
+    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    match answer.status {
+        0 => Ok(()),
+        25 => {
+            let taken = format!("{} is already at {}", place.name.map_or("", Name::as_str), place.path);
+            Err(Halt::fault(Fault::PathTaken, format!("{taken}, and this ledger did not put it there")))
+        }
+        _ => {
+            let message = format!("the rename into {} failed: {}", place.path, answer.text());
+            Err(Halt::fault(outcome::of_target_message(&message), message))
+        }
+    }
+}
+
+/// Removes the staging folders that are empty.
+///
+/// # Errors
+/// Any halt; a folder that is not empty is none.
+pub fn tidy(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let ledger = quote(&format!("{STAGING}/{}", place.ledger_id));
+    let script =
+        format!("cd -P -- {} && rmdir -- ./{ledger} ./{} 2>/dev/null; :", quote(&view.at), quote(STAGING));
+    connection.run(&script, setting.limits.answer, watch).map(drop)
+}
+
+/// Removes a staging folder that is not needed any more, by its full path. One whose disk is not there is
+/// left alone: false.
+///
+/// # Errors
+/// Any halt.
+pub fn remove_staging(
+    connection: &mut Connection,
+    path: &str,
+    ledger_id: &str,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<bool, Halt> {
+    let mark = format!("/{STAGING}/{ledger_id}/");
+    let Some((base, name)) =
+        path.rsplit_once(&mark).filter(|(_, name)| !name.is_empty() && !name.contains('/'))
+    else {
+        return Err(crate::error::Error::bug(format!("{path} is no staging folder of this ledger")).into());
+    };
+    let base = if base.is_empty() { "/" } else { base };
+    let ledger = quote(&format!("{STAGING}/{ledger_id}"));
+    let (top, name) = (quote(STAGING), quote(name));
+    let script = format!(
+        "cd -P -- {} 2>/dev/null || exit 7
+for d in ./{top} ./{ledger}; do [ ! -L \"$d\" ] || exit 1; done
+rm -rf -- ./{ledger}/{name} || exit 1
+rmdir -- ./{ledger} ./{top} 2>/dev/null; :",
+        quote(base)
+    );
+    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    Ok(answer.status == 0)
+}
+
+fn expect_done(
+    connection: &mut Connection,
+    script: &str,
+    what: &str,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let answer = connection.run(script, setting.limits.stall, watch)?;
+    if answer.status == 0 {
+        return Ok(());
+    }
+    let message = format!("{what} at the destination failed: {}", answer.text());
+    Err(Halt::fault(outcome::of_target_message(&message), message))
+}

@@ -1,0 +1,76 @@
+//! The guard: a process that ends all children of an attempt when the pass is gone, however it went.
+//!
+//! It leads the attempt's process group and waits on a pipe whose other end only the pass holds. When that
+//! end is closed, by the pass or by the kernel because the pass was killed, it removes the socket folder and
+//! kills the group, itself included. Invariant: while an attempt's children may live, their guard does.
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal};
+
+use crate::error::{Error, IoContext};
+
+/// The hidden command of the guard.
+pub const COMMAND: &str = "guard-process-group";
+
+/// A process group whose members do not outlive this value, or this process.
+#[derive(Debug)]
+pub struct ProcessGroup {
+    guard: Child,
+}
+
+impl ProcessGroup {
+    /// Starts the guard; `socket_dir`, if any, is removed at the end.
+    ///
+    /// # Errors
+    /// 78 where no process can be started.
+    pub fn start(socket_dir: Option<&std::path::Path>) -> Result<Self, Error> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(COMMAND).args(socket_dir).env_clear().process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let guard = command.spawn().or_configuration("cannot start the guard of the child processes")?;
+        Ok(Self { guard })
+    }
+
+    /// Lets `command` start as a member of the group.
+    pub fn adopt(&self, command: &mut Command) {
+        command.process_group(self.guard.id().cast_signed());
+    }
+
+    /// Whether the guard is still there; it only goes before its time when somebody kills it.
+    pub fn is_guarded(&mut self) -> bool {
+        matches!(self.guard.try_wait(), Ok(None))
+    }
+
+    fn kill(&mut self) {
+        drop(self.guard.stdin.take());
+        // Should the guard have been killed, its id still names the group while a member lives.
+        if let Some(group) = Pid::from_raw(self.guard.id().cast_signed()) {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.guard.wait();
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What the guard does: waits until the pass is gone, then ends the group.
+pub fn stand_guard(socket_dir: Option<PathBuf>) -> ! {
+    let mut nothing = [0u8; 64];
+    while !matches!(std::io::stdin().read(&mut nothing), Ok(0) | Err(_)) {}
+    if let Some(dir) = socket_dir {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+    let own_group = rustix::process::getpgrp();
+    if own_group == rustix::process::getpid() {
+        let _ = rustix::process::kill_process_group(own_group, Signal::KILL);
+    }
+    std::process::exit(0);
+}

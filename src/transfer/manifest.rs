@@ -1,0 +1,204 @@
+//! Manifests: what was sent, kept for each full copy, so that it can be checked when the source is long gone.
+//!
+//! `STATE/manifests/COPY.tsv.gz`: a line of JSON with what the manifest is of, then a line for each thing:
+//! kind (`f`, `d`, `l`, `o`), size in bytes, time of writing in seconds with nanoseconds, checksum (`-` where
+//! there is none), path; separated by tabs. In a path, a backslash is `\\` and any byte that is not printable
+//! text is `\xNN`. Invariant: a manifest is whole or not there.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+
+use super::rsync::Checksums;
+use super::source::{Entry, Kind, Source};
+use crate::error::{IoContext as _, Result};
+use crate::model::{Copy, CopyId};
+
+const VERSION: u32 = 1;
+/// The name of a manifest that ends here is not complete.
+const LAST_LINE: &str = "end";
+
+/// What a manifest is of.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The format's version.
+    pub manifest: u32,
+    /// The ledger's id.
+    pub ledger: String,
+    /// minidvodbcopy_id.
+    pub minidvodbcopy_id: u64,
+    /// minidvodb_id.
+    pub minidvodb_id: u64,
+    /// Where it was copied from.
+    pub minidvodb_path: String,
+    /// Where it was copied to.
+    pub destination_host: String,
+    /// Its final path there.
+    pub final_path: String,
+    /// The algorithm of the checksums, as rsync names it.
+    pub checksum: String,
+}
+
+/// A thing in a manifest.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `f`, `d`, `l` or `o`.
+    pub kind: char,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written, in whole seconds.
+    pub mtime_s: i64,
+    /// Its path below the minidvodb.
+    pub path: Box<[u8]>,
+}
+
+/// The file of a copy's manifest.
+pub fn file_of(state_dir: &Utf8Path, copy: CopyId) -> Utf8PathBuf {
+    state_dir.join("manifests").join(format!("{copy}.tsv.gz"))
+}
+
+/// Writes the manifest of a copy, flushed to the disk.
+///
+/// # Errors
+/// 78 where the state folder can't be written.
+pub fn write(
+    state_dir: &Utf8Path,
+    ledger_id: &str,
+    copy: &Copy,
+    source: &Source,
+    checksums: &Checksums,
+) -> Result<()> {
+    let file = file_of(state_dir, copy.id);
+    let folder = state_dir.join("manifests");
+    std::fs::create_dir_all(&folder).or_configuration(format!("cannot make the folder {folder}"))?;
+    let header = Header {
+        manifest: VERSION,
+        ledger: ledger_id.to_owned(),
+        minidvodbcopy_id: copy.id.0,
+        minidvodb_id: copy.minidvodb_id.0,
+        minidvodb_path: source.folder.to_string(),
+        destination_host: copy.host.to_string(),
+        final_path: copy.final_path(),
+        checksum: checksums.algorithm.clone(),
+    };
+    let written = || -> std::io::Result<()> {
+        let temporary = tempfile::Builder::new().prefix(".manifest.").tempfile_in(&folder)?;
+        let mut gz = GzEncoder::new(std::io::BufWriter::new(temporary), Compression::fast());
+        serde_json::to_writer(&mut gz, &header)?;
+        gz.write_all(b"\n")?;
+        for entry in &source.entries {
+            gz.write_all(line_of(entry, checksums).as_bytes())?;
+        }
+        writeln!(gz, "{LAST_LINE}")?;
+        let temporary = gz.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(&file)?;
+        std::fs::File::open(&folder)?.sync_all()
+    };
+    written().or_configuration(format!("cannot write the manifest {file}"))
+}
+
+fn line_of(entry: &Entry, checksums: &Checksums) -> String {
+    let kind = match entry.kind {
+        Kind::File => 'f',
+        Kind::Folder => 'd',
+        Kind::Symlink => 'l',
+        Kind::Other => 'o',
+    };
+    let checksum = checksums.by_path.get(&entry.path).map_or("-", String::as_str);
+    let (second, nano) = entry.mtime;
+    format!("{kind}\t{}\t{second}.{nano:09}\t{checksum}\t{}\n", entry.size, escape(&entry.path))
+}
+
+/// Reads a manifest; `None` where there is none, or where it is not whole.
+pub fn read(state_dir: &Utf8Path, copy: CopyId) -> Option<(Header, Vec<Line>)> {
+    let file = std::fs::File::open(file_of(state_dir, copy)).ok()?;
+    let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file))).lines();
+    let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;
+    if header.manifest != VERSION {
+        return None;
+    }
+    let mut found = Vec::new();
+    for line in lines {
+        let line = line.ok()?;
+        if line == LAST_LINE {
+            return Some((header, found));
+        }
+        found.push(parse_line(&line)?);
+    }
+    None
+}
+
+fn parse_line(line: &str) -> Option<Line> {
+    let mut fields = line.splitn(5, '\t');
+    let kind = fields.next()?.chars().next()?;
+    let size = fields.next()?.parse().ok()?;
+    let mtime_s = fields.next()?.split('.').next()?.parse().ok()?;
+    let _checksum = fields.next()?;
+    Some(Line { kind, size, mtime_s, path: unescape(fields.next()?)? })
+}
+
+fn escape(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() => {
+                    let mut bytes = [0; 4];
+                    c.encode_utf8(&mut bytes)
+                        .bytes()
+                        .for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+                }
+                c => text.push(c),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+fn unescape(text: &str) -> Option<Box<[u8]>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('\\') {
+            bytes.push(b'\\');
+            rest = after;
+        } else {
+            let digits = rest.strip_prefix('x')?.get(..2)?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &rest[3..];
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_path_is_read_back_as_it_was() {
+        for path in [
+            &b"n0000/0148.cpm"[..],
+            b"new\nline\ttab",
+            b"back\\slash\\x41",
+            b"\xff\xe9latin",
+            "é€".as_bytes(),
+            b"",
+            "\u{9b}c1".as_bytes(),
+        ] {
+            let text = escape(path);
+            assert!(!text.contains(['\n', '\t']));
+            assert_eq!(&*unescape(&text).unwrap(), path);
+        }
+    }
+}

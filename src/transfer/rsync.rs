@@ -1,0 +1,518 @@
+//! The one place that makes rsync's command lines, and reads what rsync prints.
+//!
+//! Invariant: `--secluded-args` and absolute paths, so that no name is read as an option, a host, a pattern or
+//! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use xshell::{Shell, cmd};
+
+use super::process::{Ended, Event, Process, TICK};
+use super::source::{Kind, Source, shown};
+use super::{Connection, Halt, Setting, Watch, outcome, ssh};
+use crate::error::{Error, IoContext as _};
+use crate::model::Verify;
+
+/// Fewer bytes than these, in the watchdog's time, is nothing: a peer's signs of life are smaller.
+const MOVED_BYTES_MIN: u64 = 1024;
+/// The longest line that is read; a name of 4,096 bytes, each escaped, fits.
+const LINE_MAX_BYTES: usize = 32 * 1024;
+/// So many differing names are kept for the message.
+const NAMED: usize = 5;
+/// The oldest rsync that has what this module asks of the one on this machine.
+const VERSION_MIN_HERE: (u32, u32) = (3, 2);
+/// The oldest rsync that understands what is asked of it at a destination.
+pub(super) const VERSION_MIN_THERE: (u32, u32) = (3, 1);
+
+/// Checksums by path, and the algorithm that rsync negotiated.
+#[derive(Debug, Default)]
+pub struct Checksums {
+    /// The algorithm's name, such as `xxh128`; empty where rsync did not say.
+    pub algorithm: String,
+    /// In hexadecimal, by path below the source.
+    pub by_path: HashMap<Box<[u8]>, String>,
+}
+
+/// What to send, and how.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The source, as it was before.
+    pub source: &'a Source,
+    /// The folder at the destination, absolute.
+    pub to: &'a str,
+    /// The name of the folders that parts of files are kept in.
+    pub partial_name: &'a str,
+    /// `--bwlimit`.
+    pub bwlimit: Option<&'a str>,
+    /// Compare what is staged by checksum, not by size and time: after a mismatch.
+    pub is_suspicious: bool,
+}
+
+/// What became of a comparison.
+#[derive(Debug)]
+pub enum Compared {
+    /// Everything is there, everything is equal, and nothing else is there.
+    Equal(Checksums),
+    /// What differs, in words.
+    Different(String),
+}
+
+/// Makes sure that this machine has an rsync that is new enough.
+///
+/// # Errors
+/// 78, with what to install.
+pub fn check_here(setting: &Setting) -> Result<(), Error> {
+    let mut command = Command::new("rsync");
+    command.arg("--version").env_clear().envs(setting.environment.iter().map(|(key, value)| (key, value)));
+    let output = command.output().map_err(|error| {
+        Error::configuration(format!("cannot start rsync on this machine: {error}"))
+            .hint("install rsync 3.2 or later, or put its folder into PATH of the cron job")
+    })?;
+    match parse_version(&String::from_utf8_lossy(&output.stdout)) {
+        Some(version) if version >= VERSION_MIN_HERE => Ok(()),
+        Some((major, minor)) => Err(Error::configuration(format!(
+            "rsync {major}.{minor} on this machine is too old: 3.2 or later is needed here (3.1 at a destination)"
+        ))),
+        None => Err(Error::configuration("`rsync --version` on this machine names no version")),
+    }
+}
+
+/// The version in rsync's first line: `rsync  version 3.2.7  protocol version 31`.
+pub(super) fn parse_version(line: &str) -> Option<(u32, u32)> {
+    let version = line.split_once("version ")?.1.trim_start().trim_start_matches('v');
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Sends the source into the staging folder; `progress` is told the bytes sent so far. Returns them, with the
+/// checksums of the files sent.
+///
+/// # Errors
+/// Any halt. What has arrived stays for the next attempt.
+pub fn send(
+    connection: &mut Connection,
+    job: &Job<'_>,
+    setting: &Setting,
+    watch: &Watch,
+    mut progress: impl FnMut(u64),
+) -> Result<(u64, Checksums), Halt> {
+    let shell = Shell::new().or_configuration("cannot find the working folder")?;
+    let (from, to) = operands(connection, &job.source.folder, job.to);
+    let partial = format!("--partial-dir={}", job.partial_name);
+    let timeout = format!("--timeout={}", (setting.limits.stall.as_secs() / 2).max(1));
+    let optional: Vec<String> = (job.bwlimit.map(|rate| format!("--bwlimit={rate}")).into_iter())
+        .chain(job.is_suspicious.then(|| "--checksum".to_owned()))
+        .collect();
+    let remote = remote_shell(connection);
+    let command = cmd!(
+        shell,
+        "rsync -a -s -8 {partial} --delete {timeout} {optional...} --outbuf=L --info=progress2 --debug=nstr
+        '--out-format=%i %C %l %n' {remote...} -- {from} {to}"
+    );
+    let mut checksums = Checksums::default();
+    let mut sent = 0;
+    let ended = drive(connection, command.into(), setting, watch, Some(setting.limits.stall), |line| {
+        if let Some(bytes) = parse_progress(line) {
+            sent = bytes;
+            progress(bytes);
+        } else if let Some(algorithm) = parse_algorithm(line) {
+            checksums.algorithm = algorithm;
+        } else if let Some(Item { checksum: Some(checksum), path, .. }) = parse_item(line) {
+            checksums.by_path.insert(path, checksum);
+        }
+    })?;
+    succeed(connection, &ended)?;
+    Ok((sent, checksums))
+}
+
+/// Compares the source with a folder at the destination; changes nothing.
+///
+/// # Errors
+/// Any halt; that they differ is none.
+pub fn compare(
+    connection: &mut Connection,
+    source: &Source,
+    with: &str,
+    how: Verify,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<Compared, Halt> {
+    let shell = Shell::new().or_configuration("cannot find the working folder")?;
+    let (from, to) = operands(connection, &source.folder, with);
+    let checksum: &[&str] = if how == Verify::Checksum { &["-c"] } else { &[] };
+    let remote = remote_shell(connection);
+    // No --timeout: while checksums are made no bytes are sent.
+    let command = cmd!(
+        shell,
+        "rsync -a -s -8 -n {checksum...} -i -i --delete --outbuf=B --debug=nstr
+        '--out-format=%i %C %l %n' {remote...} -- {from} {to}"
+    );
+    let mut comparison = Comparison::default();
+    let ended = drive(connection, command.into(), setting, watch, None, |line| comparison.take(line))?;
+    succeed(connection, &ended)?;
+    Ok(comparison.judge(source, how))
+}
+
+fn operands(connection: &Connection, from: &Utf8Path, to: &str) -> (String, String) {
+    let from = format!("{from}/");
+    let to =
+        if connection.socket_dir.is_some() { format!("{}:{to}/", connection.host) } else { format!("{to}/") };
+    (from, to)
+}
+
+fn remote_shell(connection: &Connection) -> Vec<String> {
+    match &connection.socket_dir {
+        Some(dir) => vec!["-e".to_owned(), ssh::rsync_shell(dir)],
+        None => Vec::new(),
+    }
+}
+
+/// Runs rsync to its end, giving its lines to `take`; `stall` is the watchdog's time.
+fn drive(
+    connection: &mut Connection,
+    command: Command,
+    setting: &Setting,
+    watch: &Watch,
+    stall: Option<Duration>,
+    mut take: impl FnMut(&[u8]),
+) -> Result<Ended, Halt> {
+    let (mut process, _) = Process::start(command, &connection.group, setting, false)?;
+    let mut lines = Lines::default();
+    let mut dog = Watchdog::new(process.moved_bytes());
+    loop {
+        match process.next(TICK) {
+            Event::Output(bytes) => lines.feed(&bytes, &mut take),
+            Event::Nothing => {}
+            Event::End => break,
+        }
+        watch.check()?;
+        connection.check_guard()?;
+        if let Some(stall) = stall {
+            dog.check(|| process.moved_bytes(), stall)?;
+        }
+    }
+    process.end(watch)
+}
+
+/// Turns rsync's end into a halt, unless all went well. Where the connection is gone, that is the cause.
+fn succeed(connection: &mut Connection, ended: &Ended) -> Result<(), Halt> {
+    let Some(halt) = outcome::of_rsync(ended) else { return Ok(()) };
+    match &halt {
+        Halt::Fault(met) if outcome::is_unclear(met) && connection.is_gone() => Err(connection.lost()),
+        _ => Err(halt),
+    }
+}
+
+/// Notices when nothing moves.
+struct Watchdog {
+    looked: Instant,
+    moved_at: Instant,
+    counted: Option<u64>,
+}
+
+impl Watchdog {
+    fn new(counted: Option<u64>) -> Self {
+        Self { looked: Instant::now(), moved_at: Instant::now(), counted }
+    }
+
+    fn check(&mut self, count: impl Fn() -> Option<u64>, stall: Duration) -> Result<(), Halt> {
+        if self.looked.elapsed() < TICK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let now = count();
+        let has_moved = match (self.counted, now) {
+            (Some(before), Some(now)) => now.abs_diff(before) >= MOVED_BYTES_MIN,
+            // The kernel does not tell; rsync's own timeout and the deadline remain.
+            _ => true,
+        };
+        if has_moved {
+            self.counted = now;
+            self.moved_at = Instant::now();
+        }
+        if self.moved_at.elapsed() > stall {
+            return Err(Halt::fault(
+                crate::faults::Fault::Stalled,
+                format!("nothing moved for {} s while sending", stall.as_secs()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Lines, ended by a newline or a carriage return, of at most [`LINE_MAX_BYTES`]; of a longer one, the
+/// rest is dropped.
+#[derive(Default)]
+struct Lines {
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn feed(&mut self, bytes: &[u8], take: &mut impl FnMut(&[u8])) {
+        let mut parts = bytes.split(|&b| b == b'\n' || b == b'\r').peekable();
+        while let Some(part) = parts.next() {
+            let room = LINE_MAX_BYTES.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if parts.peek().is_some() {
+                take(&self.line);
+                self.line.clear();
+            }
+        }
+    }
+}
+
+/// The bytes of a line of `--info=progress2`: `    300,007  87%  143.05MB/s    0:00:00`.
+fn parse_progress(line: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(line).ok()?;
+    let mut words = text.split_ascii_whitespace();
+    let number = words.next()?;
+    if !text.starts_with(' ') || !words.next()?.ends_with('%') || !words.next()?.ends_with("B/s") {
+        return None;
+    }
+    let digits: String = number.chars().filter(|&c| c != ',' && c != '.').collect();
+    digits.parse().ok()
+}
+
+/// The algorithm in `Client negotiated checksum: xxh128` or `Client checksum: md5`.
+fn parse_algorithm(line: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(line).ok()?.strip_prefix("Client ")?;
+    let name = text.strip_prefix("negotiated ").unwrap_or(text).strip_prefix("checksum: ")?;
+    let name = name.split_ascii_whitespace().next()?;
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-').then(|| name.to_owned())
+}
+
+/// A line of `--out-format='%i %C %l %n'`.
+#[derive(Debug, PartialEq, Eq)]
+struct Item {
+    /// The eleven characters of `%i`.
+    change: [u8; 11],
+    checksum: Option<String>,
+    path: Box<[u8]>,
+}
+
+impl Item {
+    /// Whether source and destination are equal in what makes a true copy: presence, kind, content, size and
+    /// time. Owner, group and mode may differ, where the destination's user may not set them; so may a
+    /// folder's and a symlink's time, which some file systems do not keep.
+    fn is_equal(&self) -> bool {
+        let [update, kind, attributes @ ..] = &self.change;
+        if *update != b'.' {
+            return false;
+        }
+        let may_differ: &[u8] = match kind {
+            b'f' => b" .pogax",
+            b'd' | b'L' => b" .tTpogax",
+            _ => b" .pogax",
+        };
+        attributes.iter().all(|attribute| may_differ.contains(attribute))
+    }
+}
+
+fn parse_item(line: &[u8]) -> Option<Item> {
+    let change: [u8; 11] = line.get(..11)?.try_into().ok()?;
+    let is_update = matches!(change[0], b'<' | b'>' | b'c' | b'h' | b'.' | b'*');
+    let is_kind = change[0] == b'*' || matches!(change[1], b'f' | b'd' | b'L' | b'D' | b'S');
+    if !is_update || !is_kind || line.get(11) != Some(&b' ') {
+        return None;
+    }
+    let rest = &line[12..];
+    let (checksum, rest) = if rest.first() == Some(&b' ') {
+        (None, rest.trim_ascii_start())
+    } else {
+        let end = rest.iter().position(|&b| b == b' ')?;
+        let checksum = std::str::from_utf8(&rest[..end]).ok()?;
+        if !checksum.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        (Some(checksum.to_owned()), rest[end..].trim_ascii_start())
+    };
+    let end = rest.iter().position(|&b| b == b' ')?;
+    if !rest[..end].iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let name = unescape(&rest[end + 1..]);
+    let name = name.strip_suffix(b"/").unwrap_or(&name);
+    Some(Item { change, checksum, path: if name == b"." { Box::default() } else { name.into() } })
+}
+
+/// Undoes rsync's `\#012`.
+fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(name.len());
+    let mut at = 0;
+    while at < name.len() {
+        let octal = name.get(at..at + 5).filter(|code| code.starts_with(b"\\#"));
+        let value = octal
+            .and_then(|code| std::str::from_utf8(&code[2..]).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match value {
+            Some(byte) => {
+                plain.push(byte);
+                at += 5;
+            }
+            None => {
+                plain.push(name[at]);
+                at += 1;
+            }
+        }
+    }
+    plain
+}
+
+/// What a comparison has shown so far.
+#[derive(Default)]
+struct Comparison {
+    checksums: Checksums,
+    equal: usize,
+    different: usize,
+    named: Vec<String>,
+}
+
+impl Comparison {
+    fn take(&mut self, line: &[u8]) {
+        if let Some(algorithm) = parse_algorithm(line) {
+            self.checksums.algorithm = algorithm;
+            return;
+        }
+        let Some(item) = parse_item(line) else { return };
+        // rsync says so of a file that it could not read.
+        let is_unread = item.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'));
+        if item.is_equal() && !is_unread {
+            self.equal += 1;
+            if let Some(checksum) = item.checksum {
+                self.checksums.by_path.insert(item.path, checksum);
+            }
+        } else {
+            self.different += 1;
+            if self.named.len() < NAMED {
+                let what = if item.change[0] == b'*' {
+                    "is extra there"
+                } else if is_unread {
+                    "can't be read here"
+                } else if item.change[2] == b'+' {
+                    "is missing there"
+                } else {
+                    "differs"
+                };
+                self.named.push(format!("{} {what}", shown(&item.path)));
+            }
+        }
+    }
+
+    fn judge(self, source: &Source, how: Verify) -> Compared {
+        if self.different > 0 {
+            let more = self.different.saturating_sub(self.named.len());
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            return Compared::Different(format!("{}{more}", self.named.join(", ")));
+        }
+        if self.equal != source.entries.len() {
+            return Compared::Different(format!(
+                "rsync compared {} things, and the source has {}",
+                self.equal,
+                source.entries.len()
+            ));
+        }
+        let files = source.entries.iter().filter(|entry| entry.kind == Kind::File);
+        let unseen = files.clone().find(|entry| !self.checksums.by_path.contains_key(&entry.path));
+        if let (Verify::Checksum, Some(entry)) = (how, unseen) {
+            return Compared::Different(format!("rsync gave no checksum of {}", shown(&entry.path)));
+        }
+        Compared::Equal(self.checksums)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stdout_of(name: &str) -> Vec<u8> {
+        let path = format!("{}/testdata/rsync/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).unwrap();
+        let mark = b"# stdout\n";
+        let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
+        bytes[at + mark.len()..].to_vec()
+    }
+
+    fn compared(name: &str) -> Comparison {
+        let mut comparison = Comparison::default();
+        Lines::default().feed(&stdout_of(name), &mut |line| comparison.take(line));
+        comparison
+    }
+
+    #[test]
+    fn equal_trees_have_only_equal_items_and_a_checksum_for_each_file() {
+        for name in ["verify-identical", "local-verify"] {
+            let comparison = compared(name);
+            assert_eq!((comparison.equal, comparison.different), (8, 0), "{name}");
+            assert_eq!(comparison.checksums.algorithm, "xxh128");
+            assert_eq!(comparison.checksums.by_path.len(), 4);
+        }
+    }
+
+    #[test]
+    fn every_difference_is_seen_and_named() {
+        let named = |name: &str| compared(name).named.join("; ");
+        assert_eq!(named("verify-content"), "n0000/0001.cpm differs");
+        assert_eq!(named("verify-missing"), "n0000/0001.cpt is missing there");
+        assert_eq!(
+            named("verify-extra"),
+            "extradir/y is extra there; extradir is extra there; n0000/extra is extra there"
+        );
+        for name in [
+            "verify-size",
+            "verify-time",
+            "verify-type",
+            "verify-no-dest",
+            "verify-missing-folder",
+            "verify-symlink",
+        ] {
+            assert!(compared(name).different > 0, "{name}");
+        }
+        for name in ["verify-mode", "verify-owner", "verify-folder-time"] {
+            assert_eq!(compared(name).different, 0, "{name}");
+        }
+        assert!(
+            compared("source-unreadable-verify")
+                .named
+                .iter()
+                .any(|name| name.ends_with("can't be read here"))
+        );
+        assert!(compared("names-verify-differs").different > 0);
+    }
+
+    #[test]
+    fn names_are_read_back_as_they_are() {
+        let comparison = compared("names-verify");
+        assert_eq!(comparison.different, 0);
+        for name in [
+            &b"n0730/new\nline"[..],
+            b"n0730/\\#012",
+            b"n0730/lit\\#0ab",
+            b"n0730/ lead",
+            b"n0730/-rf",
+            b"n0730/latin1-\xe9\xff",
+        ] {
+            assert!(comparison.checksums.by_path.contains_key(name), "{}", shown(name));
+        }
+    }
+
+    #[test]
+    fn progress_is_read_between_carriage_returns() {
+        let mut last = 0;
+        let mut sums = 0;
+        Lines::default().feed(&stdout_of("copy-ok"), &mut |line| {
+            last = parse_progress(line).unwrap_or(last);
+            sums += usize::from(parse_item(line).is_some_and(|item| item.checksum.is_some()));
+        });
+        assert_eq!((last, sums), (342_007, 4));
+    }
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(parse_version("rsync  version 3.2.7  protocol version 31"), Some((3, 2)));
+        assert_eq!(parse_version("rsync  version v3.5.0  protocol version 32"), Some((3, 5)));
+        assert_eq!(parse_version("no rsync"), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! A connection to a destination: one shell there (or here, for `localhost`) that scripts are fed to.
+//!
+//! Invariant: the destination's login shell is given one fixed word, `/bin/sh -s`; everything else travels on
+//! that shell's standard input. Each script runs in a subshell without standard input, and its end is marked
+//! by a word that only this connection knows, so that what it prints cannot be taken for its end.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ChildStdin;
+use std::time::{Duration, Instant};
+
+use xshell::{Shell, cmd};
+
+use super::guard::ProcessGroup;
+use super::process::{Event, Process, TICK};
+use super::{Halt, Setting, Watch, outcome, ssh};
+use crate::error::IoContext as _;
+use crate::faults::Fault;
+use crate::model::Host;
+
+/// The most that a script's answer may have, in bytes.
+const ANSWER_MAX_BYTES: usize = 512 * 1024 * 1024;
+/// The most of a login shell's rubbish that is shown.
+const RUBBISH_MAX_BYTES: usize = 400;
+
+/// What a script printed, on both outputs, and its exit status.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: i32,
+    pub(super) output: Vec<u8>,
+}
+
+impl Answer {
+    /// The output as text, lossily.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.output).trim_end().to_owned()
+    }
+}
+
+/// A connection, with everything that runs over it.
+#[derive(Debug)]
+pub struct Connection {
+    // Declared first: dropped first, so that the group is ended before its members are waited for.
+    pub(super) group: ProcessGroup,
+    process: Process,
+    stdin: ChildStdin,
+    mark: String,
+    received: Vec<u8>,
+    /// The folder with the master's socket; none for `localhost`.
+    pub(super) socket_dir: Option<PathBuf>,
+    pub(super) host: Host,
+}
+
+impl Connection {
+    /// Connects to `host`, and makes sure that its shell answers with nothing but what it is asked.
+    ///
+    /// # Errors
+    /// 211 to 214 where it does not come about.
+    pub fn open(host: &Host, setting: &Setting, watch: &Watch) -> Result<Self, Halt> {
+        let socket_dir = if host.is_local() { None } else { Some(ssh::socket_dir()?) };
+        let group = ProcessGroup::start(socket_dir.as_deref())?;
+        let command = match &socket_dir {
+            Some(dir) => ssh::master(host, dir, setting)?,
+            None => {
+                let shell = Shell::new().or_configuration("cannot find the working folder")?;
+                cmd!(shell, "/bin/sh -s").into()
+            }
+        };
+        let (process, stdin) = Process::start(command, &group, setting, true)?;
+        let stdin = stdin.ok_or_else(|| crate::error::Error::bug("a shell without standard input"))?;
+        let mark = format!("minidvodbcopy-{:016x}", rand_u64()?);
+        let mut connection =
+            Self { group, process, stdin, mark, received: Vec::new(), socket_dir, host: host.clone() };
+        connection.greet(setting, watch)?;
+        Ok(connection)
+    }
+
+    fn greet(&mut self, setting: &Setting, watch: &Watch) -> Result<(), Halt> {
+        let patience = setting.limits.connect + setting.limits.answer;
+        self.send("")?;
+        let answer = self.answer(patience, watch)?;
+        if answer.output.is_empty() {
+            return Ok(());
+        }
+        let shown = &answer.output[..answer.output.len().min(RUBBISH_MAX_BYTES)];
+        Err(Halt::fault(
+            Fault::HostTools,
+            format!(
+                "the login shell of {} prints, unasked: {}",
+                self.host,
+                String::from_utf8_lossy(shown).trim()
+            ),
+        ))
+    }
+
+    /// Runs a script and waits for its end.
+    pub(super) fn run(&mut self, script: &str, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
+        self.send(script)?;
+        self.answer(patience, watch)
+    }
+
+    /// Starts a script; [`Self::answer`] waits for its end.
+    pub(super) fn send(&mut self, script: &str) -> Result<(), Halt> {
+        let body = if script.is_empty() { ":" } else { script };
+        let framed = format!(
+            "(\nLC_ALL=C; export LC_ALL; umask 077\n{body}\n) </dev/null 2>&1\nprintf '\\n%s %d\\n' {} \"$?\"\n",
+            self.mark
+        );
+        let written = self.stdin.write_all(framed.as_bytes()).and_then(|()| self.stdin.flush());
+        written.or_else(|_| Err(self.lost()))
+    }
+
+    /// Waits for the end of the script sent last.
+    pub(super) fn answer(&mut self, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
+        let began = Instant::now();
+        let mut searched = 0;
+        loop {
+            if let Some(answer) = self.take_answer(&mut searched) {
+                return Ok(answer);
+            }
+            match self.process.next(TICK) {
+                Event::Output(bytes) => self.received.extend_from_slice(&bytes),
+                Event::Nothing => {}
+                Event::End => return Err(self.lost()),
+            }
+            watch.check()?;
+            self.check_guard()?;
+            if self.received.len() > ANSWER_MAX_BYTES {
+                let message = format!("the shell of {} prints without end", self.host);
+                return Err(Halt::fault(Fault::HostTools, message));
+            }
+            if began.elapsed() > patience {
+                let message = format!("{} did not answer within {} s", self.host, patience.as_secs());
+                return Err(Halt::fault(Fault::HostUnreachable, message));
+            }
+        }
+    }
+
+    /// The answer up to the mark, if the mark has come.
+    fn take_answer(&mut self, searched: &mut usize) -> Option<Answer> {
+        let mark = format!("\n{} ", self.mark);
+        let from = searched.saturating_sub(mark.len());
+        *searched = self.received.len();
+        let at = from + find(&self.received[from..], mark.as_bytes())?;
+        let status_at = at + mark.len();
+        let length = self.received[status_at..].iter().position(|&b| b == b'\n')?;
+        let status =
+            std::str::from_utf8(&self.received[status_at..status_at + length]).ok()?.trim().parse().ok()?;
+        let rest = self.received.split_off(status_at + length + 1);
+        let mut output = std::mem::replace(&mut self.received, rest);
+        output.truncate(at);
+        Some(Answer { status, output })
+    }
+
+    /// Fails where somebody killed the guard: without it, children could outlive this process.
+    pub(super) fn check_guard(&mut self) -> Result<(), Halt> {
+        if self.group.is_guarded() {
+            Ok(())
+        } else {
+            Err(Halt::Cut("the guard of the child processes was killed".to_owned()))
+        }
+    }
+
+    /// Why the connection is gone: what ssh said, or the signal that ended it.
+    pub(super) fn lost(&mut self) -> Halt {
+        match self.process.end_within(Duration::from_secs(3)) {
+            Some(ended) => {
+                let output = String::from_utf8_lossy(&self.received).trim().to_owned();
+                outcome::of_connection(&self.host, &ended, &output)
+            }
+            None => Halt::fault(
+                Fault::HostUnreachable,
+                format!(
+                    "the connection to {} does not answer any more; {}",
+                    self.host,
+                    self.process.messages()
+                ),
+            ),
+        }
+    }
+
+    /// Whether the connection has ended by itself.
+    pub(super) fn is_gone(&mut self) -> bool {
+        self.process.end_within(Duration::from_millis(300)).is_some()
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+fn rand_u64() -> Result<u64, Halt> {
+    use std::io::Read as _;
+    let mut bytes = [0u8; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .or_configuration("cannot read /dev/urandom")?;
+    Ok(u64::from_le_bytes(bytes))
+}

@@ -1,0 +1,114 @@
+//! `bench idle`: what a pass costs that finds nothing to do in a large ledger.
+//!
+//! Invariant: every pass that is timed ends with exit code 0 and changes no copy.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context, ensure};
+use argh::FromArgs;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::figures::{Sample, Spread, time};
+use crate::tasks::build_release;
+use crate::tasks::program::{Minidvodb, Program, number, text};
+
+/// time passes that have nothing to do
+#[derive(FromArgs)]
+#[argh(subcommand, name = "idle")]
+pub(crate) struct Idle {
+    /// copies in the ledger (100000)
+    #[argh(option, default = "100_000")]
+    copies: u64,
+    /// passes that are timed in each situation (20)
+    #[argh(option, default = "20")]
+    runs: u32,
+}
+
+const GROUP: &str = "Idle";
+const HOST: &str = "localhost";
+const SOURCE_MISSING: i64 = 201;
+
+impl Idle {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        ensure!(self.runs > 0, "--runs 0 measures nothing: give at least 1");
+        let binary = build_release()?;
+        let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir()?;
+        let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
+        let program = prepare(top, binary, self.copies)?;
+        println!(
+            "\n  {:<44} {:>10} {:>10} {:>10}",
+            "passes with nothing to do", "median ms", "max ms", "peak MiB"
+        );
+        queue_all(&program, self.copies)?;
+        self.measure(&program, "all queued, load and run switched off")?;
+        let prepared = fault_all(&program, self.copies)?;
+        self.measure(&program, "all switched on, every copy waits for a person")?;
+        println!(
+            "\n  the pass that gave {} copies their fault took {:.1} s and at most {:.1} MiB",
+            self.copies,
+            prepared.wall_s,
+            mebibytes(prepared.peak_bytes)
+        );
+        println!("  the ledger has {:.1} MiB", mebibytes(ledger_bytes(&program.state_dir)?));
+        Ok(temp.close()?)
+    }
+
+    fn measure(&self, program: &Program, situation: &str) -> anyhow::Result<()> {
+        pass(program, 0)?;
+        let samples = (0..self.runs).map(|_| pass(program, 0)).collect::<anyhow::Result<Vec<_>>>()?;
+        let wall = Spread::of(samples.iter().map(|sample| sample.wall_s * 1e3));
+        let peak = samples.iter().map(|sample| sample.peak_bytes).max().unwrap_or_default();
+        println!("  {situation:<44} {:10.1} {:10.1} {:10.1}", wall.median, wall.max, mebibytes(peak));
+        Ok(())
+    }
+}
+
+/// A ledger that knows this many minidvodbs, none of which is there, and one target on this machine.
+fn prepare(top: &Utf8Path, binary: Utf8PathBuf, count: u64) -> anyhow::Result<Program> {
+    let destination = top.join("there");
+    fs::create_dir(&destination)?;
+    let ssh_config = top.join("ssh_config");
+    fs::write(&ssh_config, "Host *\n    ProxyCommand false\n")?;
+    let program = Program { binary, state_dir: top.join("state"), ssh_config };
+    let minidvodbs: Vec<_> = (1..=count)
+        .map(|id| Minidvodb { id, group: GROUP, path: top.join(format!("here/{GROUP}.{id}")) })
+        .collect();
+    program.import(&top.join("minidvodbs.csv"), &minidvodbs)?;
+    program.quietly(&["target", "add", GROUP, HOST, destination.as_str()])?;
+    program.quietly(&["host", "add", HOST])?;
+    Ok(program)
+}
+
+fn queue_all(program: &Program, count: u64) -> anyhow::Result<()> {
+    program.quietly(&["stage", "off", "load"])?;
+    program.quietly(&["stage", "off", "run"])?;
+    pass(program, 0)?;
+    let queued = program.copies()?.iter().filter(|copy| text(copy, "state") == "new").count() as u64;
+    ensure!(queued == count, "{queued} copies are queued, not {count}");
+    Ok(())
+}
+
+/// Lets a pass try every copy; their sources are missing, and that waits for a person.
+fn fault_all(program: &Program, count: u64) -> anyhow::Result<Sample> {
+    program.quietly(&["stage", "on"])?;
+    let sample = pass(program, 1)?;
+    let copies = program.copies()?;
+    let faulted = copies.iter().filter(|copy| number(copy, "fault") == Some(SOURCE_MISSING)).count() as u64;
+    ensure!(faulted == count, "{faulted} copies show fault {SOURCE_MISSING}, not {count}");
+    Ok(sample)
+}
+
+/// One pass, as cron would run it, without what it says.
+fn pass(program: &Program, code: i32) -> anyhow::Result<Sample> {
+    time(program.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()), code)
+}
+
+fn ledger_bytes(state_dir: &Utf8Path) -> anyhow::Result<u64> {
+    let ledger = state_dir.join("ledger.redb");
+    Ok(fs::metadata(&ledger).with_context(|| format!("{ledger}: cannot be read"))?.len())
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
