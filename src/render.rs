@@ -204,6 +204,9 @@ pub fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header.iter().map(|title| Cell::new(title.to_uppercase())));
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
     table
 }
 
@@ -223,7 +226,7 @@ pub fn cells(texts: &[&str]) -> Vec<Cell> {
 pub fn finish(table: &Table) -> String {
     let mut text = String::new();
     for line in table.lines() {
-        text.push_str(line.trim());
+        text.push_str(line.trim_end());
         text.push('\n');
     }
     text

@@ -1,0 +1,233 @@
+//! What a test needs: a folder of its own, a cleared environment, a private sshd, minidvodbs, the binary.
+//!
+//! Invariant: nothing of the machine's own configuration is used, and nothing is left behind.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+use xtask::dvo::{self, Shape};
+use xtask::sshd::{Sshd, SshdOptions};
+
+/// The host names that the private sshd answers to.
+pub const ALIASES: [&str; 4] = ["ipp022", "ipp0222", "ipp031", "ipp032"];
+
+/// What a run of the binary did.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; -1 where a signal ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Fails unless it exited with `code`.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Fails unless standard error has `text`.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "no {text:?} in:\n{}", self.stderr);
+        self
+    }
+
+    /// Fails unless nothing at all was printed.
+    #[track_caller]
+    pub fn is_silent(self) -> Self {
+        assert_eq!((self.stdout.as_str(), self.stderr.as_str()), ("", ""));
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
+    }
+}
+
+/// A folder with a source, a destination and a state folder, and an sshd if asked for.
+pub struct World {
+    // The sshd goes before its folder does.
+    pub sshd: Option<Sshd>,
+    pub root: Utf8PathBuf,
+    environment: Vec<(String, String)>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// Without an sshd: for `localhost`, and for commands that copy nothing.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("minidvodbcopy-test.").tempdir().unwrap();
+        let root = Utf8PathBuf::try_from(dir.path().canonicalize().unwrap()).unwrap();
+        for folder in ["home", "source", "there"] {
+            std::fs::create_dir(root.join(folder)).unwrap();
+        }
+        Self { sshd: None, root, environment: Vec::new(), _dir: dir }
+    }
+
+    /// With a private sshd that knows all [`ALIASES`].
+    pub fn with_sshd() -> Self {
+        Self::with_sshd_options(SshdOptions::known_as(&ALIASES))
+    }
+
+    pub fn with_sshd_options(options: SshdOptions) -> Self {
+        let mut world = Self::new();
+        let folder = world.root.join("sshd");
+        std::fs::create_dir(&folder).unwrap();
+        let sshd = Sshd::start(&folder, options).unwrap();
+        world.set("MINIDVODBCOPY_SSH_CONFIG", sshd.config_path().as_str());
+        world.sshd = Some(sshd);
+        world
+    }
+
+    pub fn sshd(&mut self) -> &mut Sshd {
+        self.sshd.as_mut().expect("this world has no sshd")
+    }
+
+    /// Sets a variable for every run from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn state(&self) -> Utf8PathBuf {
+        self.root.join("state")
+    }
+
+    /// The folder at the destination that targets go to.
+    pub fn there(&self) -> Utf8PathBuf {
+        self.root.join("there")
+    }
+
+    /// The folder that minidvodbs are made in.
+    pub fn source(&self, name: &str) -> Utf8PathBuf {
+        self.root.join("source").join(name)
+    }
+
+    /// The binary with arguments, in the cleared environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_minidvodbcopy"));
+        command.args(arguments).env_clear().current_dir(&self.root);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.root.join("home")).env("MINIDVODBCOPY_STATE_DIR", self.state());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the binary to its end.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        finish(self.start(arguments))
+    }
+
+    /// Runs it and expects success.
+    #[track_caller]
+    pub fn ok(&self, arguments: &[&str]) -> Ran {
+        self.run(arguments).expect(0)
+    }
+
+    /// Starts the binary and leaves it running.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    /// Makes a small minidvodb; says its folder.
+    pub fn make(&self, name: &str, shape: Shape) -> Utf8PathBuf {
+        let folder = self.source(name);
+        dvo::make(&folder, shape, name.bytes().map(u64::from).sum()).unwrap();
+        folder
+    }
+
+    /// Imports minidvodbs: (id, group, path), all merged.
+    #[track_caller]
+    pub fn import(&self, rows: &[(u64, &str, &Utf8Path)]) {
+        let mut list = String::from("minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state\n");
+        for (id, group, path) in rows {
+            let path = path.as_str().replace('"', "\"\"");
+            list.push_str(&format!("{id},{group}.{id},{group},\"{path}\",merged\n"));
+        }
+        self.import_text(&list).expect(0);
+    }
+
+    /// Imports a list as it is written.
+    pub fn import_text(&self, list: &str) -> Ran {
+        let file = self.root.join("list.csv");
+        std::fs::write(&file, list).unwrap();
+        self.run(&["minidvodb", "import", file.as_str()])
+    }
+
+    /// Makes and imports `ThreePi.1` to `ThreePi.COUNT`, with a target to `host`, which is switched on.
+    #[track_caller]
+    pub fn prepare(&self, host: &str, count: u64) {
+        let folders: Vec<_> =
+            (1..=count).map(|id| self.make(&format!("ThreePi.{id}"), Shape::tiny())).collect();
+        let rows: Vec<_> =
+            (1..=count).zip(&folders).map(|(id, folder)| (id, "ThreePi", folder.as_path())).collect();
+        self.import(&rows);
+        self.ok(&["target", "add", "ThreePi", host, self.there().as_str()]);
+        self.ok(&["host", "add", host]);
+    }
+
+    /// All copies, as `list --format json` shows them.
+    #[track_caller]
+    pub fn list(&self) -> Vec<Value> {
+        self.ok(&["list", "--format", "json"]).json().as_array().unwrap().clone()
+    }
+
+    /// A copy, by its id.
+    #[track_caller]
+    pub fn copy(&self, id: u64) -> Value {
+        self.list().into_iter().find(|copy| copy["minidvodbcopy_id"] == id).unwrap()
+    }
+
+    /// State and fault of a copy: "new 211", "full 0".
+    #[track_caller]
+    pub fn standing(&self, id: u64) -> String {
+        let copy = self.copy(id);
+        format!("{} {}", copy["state"].as_str().unwrap(), copy["fault"])
+    }
+
+    /// Fails unless the copy of a minidvodb at the destination equals its source, and nothing else is there.
+    #[track_caller]
+    pub fn expect_arrived(&self, name: &str) {
+        let differences = xtask::tree::differences(self.source(name), self.there().join(name)).unwrap();
+        assert_eq!(differences, Vec::<String>::new(), "{name}");
+    }
+
+    /// The names in the destination folder, sorted.
+    pub fn names_there(&self) -> Vec<String> {
+        names_in(&self.there())
+    }
+}
+
+/// Waits for the end of a run.
+#[track_caller]
+pub fn finish(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The names in a folder, sorted.
+pub fn names_in(folder: &Utf8Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        folder.read_dir_utf8().unwrap().map(|entry| entry.unwrap().file_name().to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Waits until a condition holds; fails after a generous while.
+#[track_caller]
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(xtask::processes::wait_until(Duration::from_secs(60), condition), "still not: {what}");
+}
