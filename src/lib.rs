@@ -21,7 +21,7 @@ mod state;
 mod transfer;
 mod ui;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ fn setting(environment: impl Fn(&str) -> Option<OsString>) -> Result<Setting> {
     let ssh_config = environment("MINIDVODBCOPY_SSH_CONFIG").filter(|path| !path.is_empty());
     Ok(Setting {
         environment: KEPT.iter().filter_map(|name| Some(((*name).to_owned(), environment(name)?))).collect(),
-        ssh_config: ssh_config.map(absolute).transpose()?,
+        ssh_config: ssh_config.as_deref().map(absolute).transpose()?,
         limits: Limits {
             connect: seconds("MINIDVODBCOPY_CONNECT_SECONDS", limits.connect)?,
             answer: seconds("MINIDVODBCOPY_ANSWER_SECONDS", limits.answer)?,
@@ -107,8 +107,8 @@ fn setting(environment: impl Fn(&str) -> Option<OsString>) -> Result<Setting> {
 }
 
 /// Children start in `/`: a path relative to the working folder would lead them astray.
-fn absolute(path: OsString) -> Result<camino::Utf8PathBuf> {
-    let path = std::path::absolute(&path)
+fn absolute(path: &OsStr) -> Result<camino::Utf8PathBuf> {
+    let path = std::path::absolute(path)
         .map_err(|error| Error::configuration(format!("MINIDVODBCOPY_SSH_CONFIG: {error}")))?;
     path.try_into()
         .map_err(|error| Error::configuration(format!("MINIDVODBCOPY_SSH_CONFIG is not UTF-8: {error}")))

@@ -33,9 +33,14 @@ impl Ui {
 
     /// What a pass does, for whoever watches it: on a terminal, or with `-v`.
     pub fn tell(&self, text: &str) {
-        if self.is_verbose || (self.is_watched && !self.is_quiet) {
+        if self.is_heard() {
             self.line(text);
         }
+    }
+
+    /// Whether [`Self::tell`] says anything.
+    pub fn is_heard(&self) -> bool {
+        self.is_verbose || (self.is_watched && !self.is_quiet)
     }
 
     /// Something that must be said, watched or not.

@@ -16,6 +16,7 @@ pub(super) fn execute(context: &Context, copy: CopyGroup) -> Result<Exit> {
         eagerness: Eagerness::Now,
         is_off_served: true,
         must_have_lock: true,
+        counts_waiting: copy.json || context.ui.is_heard(),
     };
     if copy.dry_run {
         let known = match context.ledger.exists() {
@@ -49,5 +50,5 @@ fn remember(
         }
     }
     let add = TargetAdd { group, host, path, max_used: None, verify: None, deadline: None, bwlimit: None };
-    target::add(context, add)
+    target::add(context, &add)
 }

@@ -13,6 +13,7 @@ pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
         eagerness: Eagerness::Scheduled,
         is_off_served: false,
         must_have_lock: false,
+        counts_waiting: run.json || context.ui.is_heard(),
     };
     let summary =
         if run.dry_run { pass::preview(context, &order, None)? } else { pass::run(context, &order)? };

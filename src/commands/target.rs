@@ -16,7 +16,7 @@ use crate::{render, state, ui};
 
 pub(super) fn execute(context: &Context, command: TargetCommand) -> Result<Exit> {
     match command.verb {
-        TargetVerb::Add(add_words) => add(context, add_words)?,
+        TargetVerb::Add(add_words) => add(context, &add_words)?,
         TargetVerb::Del(del_words) => del(context, &del_words)?,
         TargetVerb::Show(show_words) => show(context, &show_words)?,
     }
@@ -34,9 +34,9 @@ struct Added {
     is_host_on: bool,
 }
 
-pub(super) fn add(context: &Context, words: TargetAdd) -> Result<()> {
+pub(super) fn add(context: &Context, words: &TargetAdd) -> Result<()> {
     state::prepare(&context.state_dir)?;
-    let _lock = lock_if_it_moves(context, &words)?;
+    let _lock = lock_if_it_moves(context, words)?;
     let now = context.now();
     let added = context.ledger.write(|change| {
         let before = change.target(&words.host, &words.group)?;
@@ -74,7 +74,7 @@ pub(super) fn add(context: &Context, words: TargetAdd) -> Result<()> {
         }
         Ok(added)
     })?;
-    say_added(context, &words, &added);
+    say_added(context, words, &added);
     Ok(())
 }
 

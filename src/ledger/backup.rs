@@ -136,7 +136,11 @@ impl Ledger {
         std::io::copy(&mut source, &mut candidate).or_configuration(format!("cannot copy {from}"))?;
         candidate.as_file().sync_all().or_configuration(format!("cannot flush the copy of {from}"))?;
         let candidate_file = Utf8PathBuf::try_from(candidate.path().to_owned()).map_err(Error::bug)?;
-        let sound = Self { file: candidate_file, backup_dir: self.backup_dir.clone() };
+        let sound = Self {
+            file: candidate_file,
+            backup_dir: self.backup_dir.clone(),
+            sound: std::sync::Mutex::new(None),
+        };
         sound.check().map_err(|error| error.at(format!("{from} is not put in place")))?;
 
         let replaced = self.keep_replaced(now)?;

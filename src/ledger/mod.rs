@@ -16,6 +16,7 @@ mod tables;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fmt;
+use std::sync::Mutex;
 
 pub use change::{Change, Imported};
 pub use check::Census;
@@ -26,10 +27,11 @@ use crate::error::{Error, Exit};
 use tables::ReadTables;
 
 /// The ledger file of a state folder.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Ledger {
     file: Utf8PathBuf,
     backup_dir: Utf8PathBuf,
+    sound: Mutex<Option<open::Stamp>>,
 }
 
 /// Why a transaction did not come about.
@@ -107,7 +109,11 @@ pub struct Snapshot {
 impl Ledger {
     /// The ledger of a state folder; nothing is opened yet.
     pub fn new(state_dir: &Utf8Path) -> Self {
-        Self { file: state_dir.join("ledger.redb"), backup_dir: state_dir.join("backup") }
+        Self {
+            file: state_dir.join("ledger.redb"),
+            backup_dir: state_dir.join("backup"),
+            sound: Mutex::new(None),
+        }
     }
 
     /// The file.

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,43 @@ pub(super) const SMALL_BYTES: u64 = 16 * 1024 * 1024;
 /// redb's cache; 16 MiB served a million rows.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
+/// What tells whether a file was touched: a ctime cannot be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: u64,
+    bytes: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Ledger {
+    fn stamp(&self) -> Option<Stamp> {
+        let meta = fs::metadata(&self.file).ok()?;
+        Some(Stamp {
+            inode: meta.ino(),
+            bytes: meta.len(),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            ctime: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+
+    /// Whether this opening checks the whole file: it is small, and somebody else has touched it since this
+    /// process checked it, or wrote to it after a check.
+    fn is_check_due(&self) -> bool {
+        let now = self.stamp();
+        now.is_some_and(|stamp| stamp.bytes <= SMALL_BYTES) && *self.sound() != now
+    }
+
+    fn note_sound(&self) {
+        let now = self.stamp();
+        *self.sound() = now;
+    }
+
+    fn sound(&self) -> std::sync::MutexGuard<'_, Option<Stamp>> {
+        self.sound.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 /// One read transaction.
 pub(super) fn read<T>(
     ledger: &Ledger,
@@ -34,8 +72,10 @@ pub(super) fn read<T>(
     guarded(|| {
         let db = open_for_reading(ledger)?;
         let snapshot = snapshot(&db)?;
-        if is_small(ledger) {
+        // Nobody can write while it is open.
+        if ledger.is_check_due() {
             snapshot.check_digests()?;
+            ledger.note_sound();
         }
         look(&snapshot)
     })
@@ -50,21 +90,26 @@ pub(super) fn write<T>(
         create(ledger)?;
     }
     guarded(|| {
+        let is_checked = ledger.is_check_due();
         let version = {
             let db = open_for_reading(ledger)?;
             let snapshot = snapshot_of_any_version(&db)?;
-            if is_small(ledger) && snapshot.schema_version()? == migrations::CURRENT {
+            let version = snapshot.schema_version()?;
+            if is_checked && version == migrations::CURRENT {
                 snapshot.check_digests()?;
             }
-            snapshot.schema_version()?
+            version
         };
         if let migrations::Fit::Older { first_step } = migrations::judge(version, migrations::CURRENT)? {
             ledger.back_up(&format!("before-schema-{}", migrations::CURRENT))?;
             let db = open_for_writing(ledger, true)?;
             migrate(&db, &migrations::STEPS[first_step..], migrations::CURRENT)?;
         }
-        let db = open_for_writing(ledger, is_small(ledger))?;
-        transaction(&db, change)
+        let db = open_for_writing(ledger, is_checked)?;
+        let result = transaction(&db, change)?;
+        db.close()?;
+        ledger.note_sound();
+        Ok(result)
     })
 }
 
@@ -140,10 +185,6 @@ fn builder(is_checked: bool) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(is_checked);
     builder
-}
-
-fn is_small(ledger: &Ledger) -> bool {
-    fs::metadata(&ledger.file).is_ok_and(|meta| meta.len() <= SMALL_BYTES)
 }
 
 enum Wait {

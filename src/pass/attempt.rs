@@ -61,8 +61,8 @@ impl Pass<'_> {
     pub(super) fn copy_one(
         &mut self,
         served: &Served,
-        copy: Copy,
-        minidvodb: Option<Minidvodb>,
+        copy: &Copy,
+        minidvodb: Option<&Minidvodb>,
     ) -> Result<Scope> {
         let (began, now) = (Instant::now(), self.context.now());
         let begun = self.context.ledger.write(|change| {
@@ -96,7 +96,7 @@ impl Pass<'_> {
         };
         let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
         let mut run = Run { pass: self, served, copy, attempt, ledger_id, watch, began };
-        let result = run.make(minidvodb.as_ref());
+        let result = run.make(minidvodb);
         run.record(result)
     }
 
@@ -173,7 +173,7 @@ impl<'p> Run<'_, 'p> {
         if let Some(publishing) = self.copy.publishing()
             && view.published == Some(Identity { device: publishing.device, inode: publishing.inode })
         {
-            return self.complete(&mut connection, &view, publishing, source);
+            return self.complete(&mut connection, &view, publishing, &source);
         }
         let source = source?;
         if view.published.is_some() {
@@ -198,6 +198,10 @@ impl<'p> Run<'_, 'p> {
             Met::new(Fault::SourceMissing, message)
         };
         let path = minidvodb.map(|minidvodb| minidvodb.path.clone()).ok_or_else(gone);
+        if self.copy.publishing().is_none() {
+            // No connection helps a source that is not there.
+            path.as_ref().map_err(Clone::clone).and_then(Source::find)?;
+        }
         let (host, setting, watch) = (&self.served.target.host, self.setting(), &self.watch);
         let (connection, source) = std::thread::scope(|scope| {
             let reading = scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path)));
@@ -211,9 +215,6 @@ impl<'p> Run<'_, 'p> {
             self.copy.bytes = Some(source.bytes());
             self.copy.files = Some(source.files());
             self.attempt.files = source.files();
-        } else if self.copy.publishing().is_none() {
-            // No connection helps a source that is not there.
-            return Err(source.err().map_or_else(|| Halt::Error(Error::bug("no source")), Halt::from));
         }
         Ok((connection?, source))
     }
@@ -411,13 +412,13 @@ impl<'p> Run<'_, 'p> {
         connection: &mut Connection,
         view: &View,
         publishing: Publishing,
-        source: Result<Source, Met>,
+        source: &Result<Source, Met>,
     ) -> Result<Finished, Halt> {
         self.enter(Phase::Verifying);
         let identity = Identity { device: publishing.device, inode: publishing.inode };
         let to = format!("{}/{}", view.at.trim_end_matches('/'), self.copy.name);
         let mut is_equal = false;
-        if let Ok(source) = &source {
+        if let Ok(source) = source {
             let how = Verify::Checksum;
             let compared = rsync::compare(connection, source, &to, how, self.setting(), &self.watch)?;
             is_equal = matches!(compared, Compared::Equal(_));

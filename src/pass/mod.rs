@@ -78,6 +78,8 @@ pub struct Order {
     pub is_off_served: bool,
     /// A target that another pass has is an error, not to be passed over.
     pub must_have_lock: bool,
+    /// Whether somebody wants to know how many copies wait.
+    pub counts_waiting: bool,
 }
 
 /// What a target is served with: as it stands in the ledger at this moment.
@@ -118,7 +120,9 @@ pub fn run(context: &Context, order: &Order) -> Result<Summary> {
             }
         }
     }
-    summary.waiting = context.ledger.read(|ledger| count_waiting(ledger, order))?;
+    if order.counts_waiting {
+        summary.waiting = context.ledger.read(|ledger| count_waiting(ledger, order))?;
+    }
     Ok(summary)
 }
 
@@ -323,7 +327,7 @@ impl Pass<'_> {
             }
             let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };
             after = copy.id;
-            if self.copy_one(&served, copy, minidvodb)? != Scope::Copy {
+            if self.copy_one(&served, &copy, minidvodb.as_ref())? != Scope::Copy {
                 return Ok(());
             }
         }

@@ -88,7 +88,7 @@ fn preview_target(
 ) -> Result<()> {
     let now = context.now();
     let wanted = if context.ledger.exists() {
-        context.ledger.read(|ledger| Ok(wanted(ledger, order, target, host, now, summary)?))?
+        context.ledger.read(|ledger| wanted(ledger, order, target, host, now, summary))?
     } else {
         Vec::new()
     };

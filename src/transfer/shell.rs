@@ -107,7 +107,7 @@ impl Connection {
             self.mark
         );
         let written = self.stdin.write_all(framed.as_bytes()).and_then(|()| self.stdin.flush());
-        written.or_else(|_| Err(self.lost()))
+        written.map_err(|_| self.lost())
     }
 
     /// Waits for the end of the script sent last.

@@ -56,11 +56,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads the folder of a minidvodb.
+    /// Finds the folder of a minidvodb, symlinks resolved, and makes sure that it is one.
     ///
     /// # Errors
     /// 201 where it is not there, is not a folder or has no `Images.dat`; 202 where it can't be read.
-    pub fn read(path: &AbsolutePath) -> Result<Self, Met> {
+    pub fn find(path: &AbsolutePath) -> Result<Utf8PathBuf, Met> {
         let top = Path::new(path.as_str());
         let met = |error: &std::io::Error| {
             Met::new(classify_local(error, true), format!("cannot read the source {path}: {error}"))
@@ -83,11 +83,22 @@ impl Source {
                 return Err(Met::new(Fault::SourceMissing, message));
             }
         }
-        let folder = Utf8PathBuf::try_from(folder).map_err(|error| {
+        Utf8PathBuf::try_from(folder).map_err(|error| {
             Met::new(
                 Fault::SourceMissing,
                 format!("the source {path} leads to a path that is not UTF-8: {error}"),
             )
+        })
+    }
+
+    /// Reads the folder of a minidvodb.
+    ///
+    /// # Errors
+    /// As [`Self::find`]; 203 where something vanishes meanwhile.
+    pub fn read(path: &AbsolutePath) -> Result<Self, Met> {
+        let folder = Self::find(path)?;
+        let meta = fs::metadata(&folder).map_err(|error| {
+            Met::new(classify_local(&error, true), format!("cannot read the source {path}: {error}"))
         })?;
         let mut entries = vec![entry(Box::default(), &meta)];
         walk(folder.as_std_path(), &mut entries)?;

@@ -2,5 +2,8 @@
 //!
 //! One module for each family of commands or of bad luck; `world` owns everything that a test needs.
 
+// A test fails by panicking, and a fixture's method that asserts hands its value on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wrong_self_convention)]
+
 mod basics;
 mod world;

@@ -3,9 +3,10 @@
 //! Invariant: it is never started without both, so the ledger and the ssh settings of the person who runs the
 //! task are neither read nor written.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
@@ -42,6 +43,20 @@ impl Program {
     pub(crate) fn copies(&self) -> anyhow::Result<Vec<Value>> {
         let output = self.output(&["list", "--format", "json"])?;
         serde_json::from_slice(&output).context("`list --format json` printed no JSON array")
+    }
+
+    /// How many copies have this state and this fault, without holding their list: the peak memory of this
+    /// process counts as that of the commands that it starts.
+    pub(crate) fn count_copies(&self, state: &str, fault: i64) -> anyhow::Result<u64> {
+        let mut child = self.command(&["list", "--format", "csv"]).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().context("`list` has no output")?;
+        let wanted = format!(",{fault},{state},");
+        let mut count = 0;
+        for line in BufReader::new(output).lines() {
+            count += u64::from(line?.contains(&wanted));
+        }
+        ensure!(child.wait()?.success(), "`minidvodbcopy list --format csv` failed");
+        Ok(count)
     }
 
     /// Writes `minidvodbs` as a CSV file at `path` and imports it.

@@ -3,6 +3,7 @@
 //! Invariant: every pass that is timed ends with exit code 0 and changes no copy.
 
 use std::fs;
+use std::io::{BufWriter, Write};
 use std::process::Stdio;
 
 use anyhow::{Context, ensure};
@@ -11,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::figures::{Sample, Spread, time};
 use crate::tasks::build_release;
-use crate::tasks::program::{Minidvodb, Program, number, text};
+use crate::tasks::program::Program;
 
 /// time passes that have nothing to do
 #[derive(FromArgs)]
@@ -20,6 +21,9 @@ pub(crate) struct Idle {
     /// copies in the ledger (100000)
     #[argh(option, default = "100_000")]
     copies: u64,
+    /// of these, copies that wait for a person, in a ledger of their own (2000)
+    #[argh(option, default = "2_000")]
+    faulted: u64,
     /// passes that are timed in each situation (20)
     #[argh(option, default = "20")]
     runs: u32,
@@ -35,22 +39,25 @@ impl Idle {
         let binary = build_release()?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir()?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
-        let program = prepare(top, binary, self.copies)?;
+        let program = prepare(&top.join("resting"), binary.clone(), self.copies)?;
         println!(
-            "\n  {:<44} {:>10} {:>10} {:>10}",
+            "\n  {:<52} {:>10} {:>10} {:>10}",
             "passes with nothing to do", "median ms", "max ms", "peak MiB"
         );
         queue_all(&program, self.copies)?;
-        self.measure(&program, "all queued, load and run switched off")?;
-        let prepared = fault_all(&program, self.copies)?;
-        self.measure(&program, "all switched on, every copy waits for a person")?;
+        self.measure(&program, &format!("{} copies queued, load and run switched off", self.copies))?;
+        rest_all(&program, top)?;
+        self.measure(&program, &format!("{} copies at rest, all switched on", self.copies))?;
+        println!("  the ledger has {:.1} MiB", mebibytes(ledger_bytes(&program.state_dir)?));
+        let program = prepare(&top.join("faulted"), binary, self.faulted)?;
+        let prepared = fault_all(&program, self.faulted)?;
+        self.measure(&program, &format!("{} copies wait for a person, all switched on", self.faulted))?;
         println!(
-            "\n  the pass that gave {} copies their fault took {:.1} s and at most {:.1} MiB",
-            self.copies,
+            "  the pass that gave {} copies their fault took {:.1} s and at most {:.1} MiB",
+            self.faulted,
             prepared.wall_s,
             mebibytes(prepared.peak_bytes)
         );
-        println!("  the ledger has {:.1} MiB", mebibytes(ledger_bytes(&program.state_dir)?));
         Ok(temp.close()?)
     }
 
@@ -59,7 +66,7 @@ impl Idle {
         let samples = (0..self.runs).map(|_| pass(program, 0)).collect::<anyhow::Result<Vec<_>>>()?;
         let wall = Spread::of(samples.iter().map(|sample| sample.wall_s * 1e3));
         let peak = samples.iter().map(|sample| sample.peak_bytes).max().unwrap_or_default();
-        println!("  {situation:<44} {:10.1} {:10.1} {:10.1}", wall.median, wall.max, mebibytes(peak));
+        println!("  {situation:<52} {:10.1} {:10.1} {:10.1}", wall.median, wall.max, mebibytes(peak));
         Ok(())
     }
 }
@@ -67,14 +74,18 @@ impl Idle {
 /// A ledger that knows this many minidvodbs, none of which is there, and one target on this machine.
 fn prepare(top: &Utf8Path, binary: Utf8PathBuf, count: u64) -> anyhow::Result<Program> {
     let destination = top.join("there");
-    fs::create_dir(&destination)?;
+    fs::create_dir_all(&destination)?;
     let ssh_config = top.join("ssh_config");
     fs::write(&ssh_config, "Host *\n    ProxyCommand false\n")?;
     let program = Program { binary, state_dir: top.join("state"), ssh_config };
-    let minidvodbs: Vec<_> = (1..=count)
-        .map(|id| Minidvodb { id, group: GROUP, path: top.join(format!("here/{GROUP}.{id}")) })
-        .collect();
-    program.import(&top.join("minidvodbs.csv"), &minidvodbs)?;
+    let list = top.join("minidvodbs.csv");
+    let mut lines = BufWriter::new(fs::File::create(&list)?);
+    writeln!(lines, "minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state")?;
+    for id in 1..=count {
+        writeln!(lines, "{id},{GROUP}.{id},{GROUP},{top}/here/{GROUP}.{id},merged")?;
+    }
+    lines.into_inner()?;
+    program.quietly(&["minidvodb", "import", list.as_str()])?;
     program.quietly(&["target", "add", GROUP, HOST, destination.as_str()])?;
     program.quietly(&["host", "add", HOST])?;
     Ok(program)
@@ -84,17 +95,24 @@ fn queue_all(program: &Program, count: u64) -> anyhow::Result<()> {
     program.quietly(&["stage", "off", "load"])?;
     program.quietly(&["stage", "off", "run"])?;
     pass(program, 0)?;
-    let queued = program.copies()?.iter().filter(|copy| text(copy, "state") == "new").count() as u64;
+    let queued = program.count_copies("new", 0)?;
     ensure!(queued == count, "{queued} copies are queued, not {count}");
     Ok(())
+}
+
+/// Takes the copies' target away and gives the host another one, so that with all stages on a pass finds as
+/// many copies that need nothing as there are.
+fn rest_all(program: &Program, top: &Utf8Path) -> anyhow::Result<()> {
+    program.quietly(&["target", "del", HOST, GROUP])?;
+    program.quietly(&["target", "add", "Other", HOST, top.join("resting/there").as_str()])?;
+    program.quietly(&["stage", "on"])
 }
 
 /// Lets a pass try every copy; their sources are missing, and that waits for a person.
 fn fault_all(program: &Program, count: u64) -> anyhow::Result<Sample> {
     program.quietly(&["stage", "on"])?;
     let sample = pass(program, 1)?;
-    let copies = program.copies()?;
-    let faulted = copies.iter().filter(|copy| number(copy, "fault") == Some(SOURCE_MISSING)).count() as u64;
+    let faulted = program.count_copies("new", SOURCE_MISSING)?;
     ensure!(faulted == count, "{faulted} copies show fault {SOURCE_MISSING}, not {count}");
     Ok(sample)
 }
