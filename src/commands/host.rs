@@ -6,7 +6,8 @@ use super::target::{fault_text, standing_parts};
 use crate::cli::{HostAdd, HostCommand, HostDel, HostShow, HostVerb};
 use crate::error::{Error, Exit, Result};
 use crate::ledger::{Failure, Look as _};
-use crate::model::Host;
+use crate::lock::PassLock;
+use crate::model::{Host, Machine};
 use crate::pass::Context;
 use crate::{render, state, ui};
 
@@ -23,6 +24,7 @@ fn add(context: &Context, words: &HostAdd) -> Result<()> {
     state::prepare(&context.state_dir)?;
     let host = &words.host;
     if let Some(machine) = &words.machine {
+        let _locks = lock_targets(context, host, machine)?;
         let moved = context.ledger.write(|change| {
             change.rekey_host(host, machine)?.map_err(|taken| {
                 let meets = Error::usage(format!(
@@ -48,6 +50,30 @@ fn add(context: &Context, words: &HostAdd) -> Result<()> {
         context.ui.tell(&format!("nothing goes there yet: `minidvodbcopy target add GROUP {host} PATH`"));
     }
     Ok(())
+}
+
+/// The copies of a host do not change their machine under a pass.
+fn lock_targets(context: &Context, host: &Host, machine: &Machine) -> Result<Vec<PassLock>> {
+    if !context.ledger.exists() {
+        return Ok(Vec::new());
+    }
+    let (known, targets) =
+        context.ledger.read(|ledger| Ok((ledger.host_or_unknown(host)?.machine, ledger.targets()?)))?;
+    if known == *machine {
+        return Ok(Vec::new());
+    }
+    let mut locks = Vec::new();
+    for target in targets.iter().filter(|target| target.host == *host) {
+        match PassLock::try_take(&context.state_dir, host, &target.group, &known)? {
+            Ok(lock) => locks.push(lock),
+            Err(holder) => {
+                let message = format!("the machine of {host} cannot change while a pass is under way: {holder}");
+                return Err(Error::try_again(message)
+                    .hint("`minidvodbcopy stage off run` lets it end after the present copy"));
+            }
+        }
+    }
+    Ok(locks)
 }
 
 fn del(context: &Context, words: &HostDel) -> Result<()> {

@@ -67,7 +67,11 @@ fn text(
     if let Some(manifest) = manifest {
         line("manifest", manifest);
     }
-    let _ = writeln!(text, "attempts      {}", copy.attempts);
+    let uncounted = match copy.last_attempt.saturating_sub(copy.attempts) {
+        0 => String::new(),
+        count => format!(" (and {count} that met a fault of the host or target)"),
+    };
+    let _ = writeln!(text, "attempts      {}{uncounted}", copy.attempts);
     for attempt in attempts {
         write_attempt(&mut text, attempt);
     }

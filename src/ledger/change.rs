@@ -234,8 +234,13 @@ impl<'t> Change<'t> {
             let moved_to = self.target(&copy.host, &minidvodb.group)?.map(|target| target.path);
             let path = moved_to.unwrap_or_else(|| copy.path.clone());
             self.leave_staging(&copy)?;
+            let open = self.tables.open_attempts.table.get(&pending_key(&copy))?.map(|number| number.value());
+            self.tables.open_attempts.remove(&pending_key(&copy))?;
             copy.name = name.clone();
             copy.group = minidvodb.group.clone();
+            if let Some(number) = open {
+                self.tables.open_attempts.put(&pending_key(&copy), &number)?;
+            }
             copy.path = path;
             copy.to_send_bytes = None;
             self.put_known_copy(&copy)?;
@@ -245,7 +250,7 @@ impl<'t> Change<'t> {
 
     /// Notes the staging folder of a copy that has been begun, to be removed at the next visit to its host.
     pub fn leave_staging(&mut self, copy: &Copy) -> Result<bool, Failure> {
-        if copy.attempts == 0 {
+        if copy.last_attempt == 0 {
             return Ok(false);
         }
         let path = staging_path(&copy.path, &self.ledger_id()?, &copy.name);
@@ -335,6 +340,12 @@ impl<'t> Change<'t> {
                 Ok(true)
             }
         }
+    }
+
+    /// Takes a copy's attempt out of those without an end.
+    pub fn close_attempt(&mut self, copy: &Copy) -> Result<(), Failure> {
+        self.is_dirty |= self.tables.open_attempts.remove(&pending_key(copy))?;
+        Ok(())
     }
 
     /// Writes an attempt; an open one is found by its host and group until it has an end.

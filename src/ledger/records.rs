@@ -393,6 +393,8 @@ pub(super) struct CopyRecord {
     #[serde(default)]
     attempts: u32,
     #[serde(default)]
+    last_attempt: u32,
+    #[serde(default)]
     tries: u32,
     #[serde(default)]
     same_fault: u32,
@@ -433,6 +435,7 @@ impl Record for CopyRecord {
             epoch_s: value.epoch.map(Timestamp::as_second),
             dtime_s: value.dtime_s,
             attempts: value.attempts,
+            last_attempt: value.last_attempt,
             tries: value.tries,
             same_fault: value.same_fault,
             interruptions: value.interruptions,
@@ -470,6 +473,7 @@ impl Record for CopyRecord {
             epoch: self.epoch_s.map(|second| Timestamp::from_second(second).map_err(text)).transpose()?,
             dtime_s: self.dtime_s,
             attempts: self.attempts,
+            last_attempt: self.last_attempt,
             tries: self.tries,
             same_fault: self.same_fault,
             interruptions: self.interruptions,

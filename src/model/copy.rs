@@ -121,8 +121,10 @@ pub struct Copy {
     pub epoch: Option<Timestamp>,
     /// Seconds that the last attempt took.
     pub dtime_s: f32,
-    /// How many attempts are recorded.
+    /// How many attempts count: those that met a fault of their host or target do not.
     pub attempts: u32,
+    /// The number of the last attempt, counted or not.
+    pub last_attempt: u32,
     /// Attempts in a row that faulted and moved nothing.
     pub tries: u32,
     /// Attempts in a row that met the same fault.
@@ -162,6 +164,7 @@ impl Copy {
             epoch: Some(now),
             dtime_s: 0.0,
             attempts: 0,
+            last_attempt: 0,
             tries: 0,
             same_fault: 0,
             interruptions: 0,

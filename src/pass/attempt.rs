@@ -73,10 +73,11 @@ impl Pass<'_> {
                 return Ok(Some((copy, None, String::new())));
             }
             copy.attempts += 1;
+            copy.last_attempt += 1;
             change.put_known_copy(&copy)?;
             let attempt = Attempt {
                 copy_id: copy.id,
-                number: copy.attempts,
+                number: copy.last_attempt,
                 began: now,
                 ended: None,
                 phase: Phase::Connecting,
@@ -174,6 +175,13 @@ impl<'p> Run<'_, 'p> {
             && view.published == Some(Identity { device: publishing.device, inode: publishing.inode })
         {
             return self.complete(&mut connection, &view, publishing, &source);
+        }
+        if self.copy.publishing().is_some() {
+            // The rename has not happened: it is a copy like any other.
+            self.set_publishing(None)?;
+        }
+        if !minidvodb.is_some_and(Minidvodb::is_eligible) {
+            return Err(Halt::fault(Fault::SourceChanged, "the minidvodb is not merged any more"));
         }
         let source = source?;
         if view.published.is_some() {
@@ -460,14 +468,46 @@ impl<'p> Run<'_, 'p> {
     }
 
     /// Writes the copy and the open attempt as they are now.
-    fn write_attempt(&self) -> Result<()> {
-        self.context().ledger.write(|change| {
-            change.put_known_copy(&self.copy)?;
-            change.put_attempt(&self.copy, &self.attempt)
+    ///
+    /// # Errors
+    /// 203 where the copy was told meanwhile to go by another name, or elsewhere.
+    fn write_attempt(&self) -> Result<(), Halt> {
+        let is_the_same = self.context().ledger.write(|change| {
+            let is_the_same = change.copy(self.copy.id)?.is_some_and(|known| goes_alike(&known, &self.copy));
+            if is_the_same {
+                change.put_known_copy(&self.copy)?;
+                change.put_attempt(&self.copy, &self.attempt)?;
+            }
+            Ok(is_the_same)
+        })?;
+        if is_the_same {
+            Ok(())
+        } else {
+            let message = "the minidvodb's entry in the list changed while it was copied";
+            Err(Halt::fault(Fault::SourceChanged, message))
+        }
+    }
+
+    /// Writes how the attempt ended. Where the copy goes to is the ledger's word, not the attempt's.
+    fn write_end(&mut self) -> Result<()> {
+        let Run { pass, copy, attempt, .. } = self;
+        pass.context.ledger.write(|change| {
+            let before = change.copy(copy.id)?;
+            change.put_attempt(copy, attempt)?;
+            if let Some(known) = before {
+                copy.group = known.group;
+                copy.host = known.host;
+                copy.machine = known.machine;
+                copy.path = known.path;
+                copy.name = known.name;
+                // An import may have moved it to another group, with its open attempt.
+                change.close_attempt(copy)?;
+            }
+            change.put_known_copy(copy)
         })
     }
 
-    fn set_publishing(&mut self, publishing: Option<Publishing>) -> Result<()> {
+    fn set_publishing(&mut self, publishing: Option<Publishing>) -> Result<(), Halt> {
         if let CopyState::New { publishing: slot, .. } = &mut self.copy.state {
             *slot = publishing;
         }
@@ -518,10 +558,7 @@ impl<'p> Run<'_, 'p> {
         self.copy.interruptions = 0;
         self.copy.to_send_bytes = Some(0);
         self.copy.touch(now);
-        context.ledger.write(|change| {
-            change.put_known_copy(&self.copy)?;
-            change.put_attempt(&self.copy, &self.attempt)
-        })?;
+        self.write_end()?;
         self.pass.heal_target(&self.served.target)?;
         let what = format!(
             "{}: full, {}, {} in {:.1} s, verified by {}",
@@ -552,10 +589,7 @@ impl<'p> Run<'_, 'p> {
             Scope::Copy => retry::after_fault(&mut self.copy, met, now),
             Scope::Host | Scope::Target => retry::after_standing_fault(&mut self.copy, met.fault, now),
         }
-        self.context().ledger.write(|change| {
-            change.put_known_copy(&self.copy)?;
-            change.put_attempt(&self.copy, &self.attempt)
-        })?;
+        self.write_end()?;
         self.pass.summary.faulted += 1;
         let deed =
             deed(&self.copy, "faulted", Some(met.fault), self.attempt.seconds, Some(met.message.clone()));
@@ -578,10 +612,7 @@ impl<'p> Run<'_, 'p> {
             Outcome::Interrupted
         };
         self.copy.dtime_s = self.began.elapsed().as_secs_f32();
-        self.context().ledger.write(|change| {
-            change.put_known_copy(&self.copy)?;
-            change.put_attempt(&self.copy, &self.attempt)
-        })?;
+        self.write_end()?;
         if self.attempt.outcome == Outcome::Interrupted {
             self.context().ui.tell(&format!("{}: interrupted: {why}", title(&self.copy)));
             self.pass.summary.done.push(deed(
@@ -600,6 +631,11 @@ impl<'p> Run<'_, 'p> {
         }
         Ok(())
     }
+}
+
+/// Whether two states of a copy go to the same place under the same name.
+fn goes_alike(a: &Copy, b: &Copy) -> bool {
+    (&a.group, &a.host, &a.machine, &a.path, &a.name) == (&b.group, &b.host, &b.machine, &b.path, &b.name)
 }
 
 /// How to verify: sizes and times are only trusted of what was sent in one go, since a file that an earlier

@@ -120,6 +120,9 @@ pub fn run(context: &Context, order: &Order) -> Result<Summary> {
             }
         }
     }
+    if context.ui.is_heard() {
+        standing::tell_closed(context, order)?;
+    }
     if order.counts_waiting {
         summary.waiting = context.ledger.read(|ledger| count_waiting(ledger, order))?;
     }

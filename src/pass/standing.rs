@@ -298,6 +298,35 @@ fn say_standing(context: &Context, target: &Target, standing: &Standing) -> Resu
     })
 }
 
+/// Says, to whoever watches, which queues wait behind a fault of their host or target.
+pub(super) fn tell_closed(context: &Context, order: &super::Order) -> Result<()> {
+    let closed = context.ledger.read(|ledger| {
+        let mut closed = Vec::new();
+        for (target, host) in super::ordered_targets(ledger, order)? {
+            let standing = host.standing.or_else(|| target.standing.clone());
+            if let Some(standing) = standing {
+                let waiting = ledger.count_pending(&target.host, &target.group)?;
+                closed.push((target, standing, waiting));
+            }
+        }
+        Ok(closed)
+    })?;
+    for (target, standing, waiting) in closed {
+        let again = standing.next_probe.map_or_else(
+            || "; it waits to be accepted".to_owned(),
+            |at| format!("; looked at again after {} UTC, or now with `minidvodbcopy copy`", ui::time(at)),
+        );
+        context.ui.tell(&format!(
+            "{} for {} behind fault {} of its {}{again}",
+            ui::count(waiting, "copy waits", "copies wait"),
+            target.host,
+            standing.fault,
+            standing.fault.scope().as_str(),
+        ));
+    }
+    Ok(())
+}
+
 fn standing_text(target: &Target, standing: &Standing) -> String {
     let next = match (standing.fault.class(), standing.next_probe) {
         (_, None) => String::new(),

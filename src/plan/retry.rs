@@ -56,9 +56,11 @@ pub fn after_fault(copy: &mut Copy, met: &Met, now: Timestamp) {
     set_fault(copy, FaultState { fault, class, next_try }, now);
 }
 
-/// The copy after an attempt that met a fault of its host or target: it shows the code, and nothing counts.
+/// The copy after an attempt that met a fault of its host or target: it shows the code, and the attempt does
+/// not count.
 pub fn after_standing_fault(copy: &mut Copy, fault: Fault, now: Timestamp) {
     debug_assert_ne!(fault.scope(), Scope::Copy);
+    copy.attempts = copy.attempts.saturating_sub(1);
     set_fault(copy, FaultState { fault, class: fault.class(), next_try: None }, now);
 }
 

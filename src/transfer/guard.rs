@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
@@ -20,7 +21,11 @@ pub const COMMAND: &str = "guard-process-group";
 #[derive(Debug)]
 pub struct ProcessGroup {
     guard: Child,
+    socket_dir: Option<PathBuf>,
 }
+
+/// The guard is given so long to end the group before it is ended from here.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl ProcessGroup {
     /// Starts the guard; `socket_dir`, if any, is removed at the end.
@@ -32,7 +37,7 @@ impl ProcessGroup {
         command.arg(COMMAND).args(socket_dir).env_clear().process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let guard = command.spawn().or_configuration("cannot start the guard of the child processes")?;
-        Ok(Self { guard })
+        Ok(Self { guard, socket_dir: socket_dir.map(Into::into) })
     }
 
     /// Lets `command` start as a member of the group.
@@ -47,11 +52,18 @@ impl ProcessGroup {
 
     fn kill(&mut self) {
         drop(self.guard.stdin.take());
+        let began = Instant::now();
+        while self.is_guarded() && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // Should the guard have been killed, its id still names the group while a member lives.
         if let Some(group) = Pid::from_raw(self.guard.id().cast_signed()) {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
         let _ = self.guard.wait();
+        if let Some(dir) = &self.socket_dir {
+            let _ = std::fs::remove_dir_all(dir);
+        }
     }
 }
 
