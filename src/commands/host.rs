@@ -67,7 +67,8 @@ fn lock_targets(context: &Context, host: &Host, machine: &Machine) -> Result<Vec
         match PassLock::try_take(&context.state_dir, host, &target.group, &known)? {
             Ok(lock) => locks.push(lock),
             Err(holder) => {
-                let message = format!("the machine of {host} cannot change while a pass is under way: {holder}");
+                let message =
+                    format!("the machine of {host} cannot change while a pass is under way: {holder}");
                 return Err(Error::try_again(message)
                     .hint("`minidvodbcopy stage off run` lets it end after the present copy"));
             }

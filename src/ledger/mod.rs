@@ -13,6 +13,8 @@ mod migrations;
 mod open;
 mod records;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fmt;

@@ -130,7 +130,8 @@ fn transaction<T>(
     Ok(result)
 }
 
-fn migrate(db: &Database, steps: &[migrations::Step], to: u32) -> Result<(), Failure> {
+/// Takes steps and writes down where they lead to, in one transaction.
+pub(super) fn migrate(db: &Database, steps: &[migrations::Step], to: u32) -> Result<(), Failure> {
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(true);
     {

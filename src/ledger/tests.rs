@@ -1,0 +1,253 @@
+//! The ledger's own promises: one copy on a machine, one owner of a final path, indexes that agree, damage
+//! that is named, steps that migrate.
+
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+use redb::ReadableTable as _;
+
+use super::tables::{COPIES, WriteTables};
+use super::{Failure, Imported, Ledger, Look, open};
+use crate::error::Exit;
+use crate::model::{
+    AbsolutePath, Attempt, Copy, CopyId, CopyState, Group, Host, Machine, Minidvodb, MinidvodbId,
+    MinidvodbState, Outcome, Phase, Target, Verified,
+};
+
+struct Desk {
+    ledger: Ledger,
+    file: Utf8PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+fn desk() -> Desk {
+    let dir = tempfile::tempdir().unwrap();
+    let state = Utf8PathBuf::try_from(dir.path().to_owned()).unwrap();
+    Desk { ledger: Ledger::new(&state), file: state.join("ledger.redb"), _dir: dir }
+}
+
+fn host(name: &str) -> Host {
+    Host::parse(name).unwrap()
+}
+
+fn group() -> Group {
+    Group::parse("ThreePi").unwrap()
+}
+
+fn minidvodb(id: u64, path: &str) -> Minidvodb {
+    Minidvodb {
+        id: MinidvodbId(id),
+        minidvodb_name: None,
+        group: group(),
+        path: AbsolutePath::parse(path).unwrap(),
+        state: MinidvodbState::Merged,
+        processed_fault: 0,
+    }
+}
+
+fn copy(id: u64, minidvodb: &Minidvodb, to: &str, machine: &str) -> Copy {
+    Copy::queued(
+        CopyId(id),
+        minidvodb.id,
+        group(),
+        host(to),
+        Machine::parse(machine).unwrap(),
+        AbsolutePath::parse("/there").unwrap(),
+        minidvodb.folder_name().unwrap(),
+        Timestamp::UNIX_EPOCH,
+    )
+}
+
+#[test]
+fn a_second_copy_of_a_minidvodb_on_a_machine_is_refused_whatever_the_host_is_called() {
+    let desk = desk();
+    let one = minidvodb(1, "/data/ThreePi.1");
+    let refused = desk.ledger.write(|change| {
+        change.put_copy(&copy(1, &one, "ipp022", "ipp022"))?.unwrap();
+        change.put_copy(&copy(2, &one, "ipp031", "ipp031"))?.unwrap();
+        Ok(change.put_copy(&copy(3, &one, "ipp0222", "ipp022"))?)
+    });
+    assert_eq!(refused.unwrap().unwrap_err().by, CopyId(1));
+    desk.ledger.check().unwrap();
+    assert_eq!(desk.ledger.read(|ledger| ledger.copy(CopyId(3))).unwrap(), None);
+}
+
+#[test]
+fn rekeying_a_host_moves_its_copies_and_is_refused_where_two_would_meet() {
+    let desk = desk();
+    let (one, two) = (minidvodb(1, "/data/ThreePi.1"), minidvodb(2, "/data/ThreePi.2"));
+    let ipp022 = Machine::parse("ipp022").unwrap();
+    desk.ledger
+        .write(|change| {
+            change.put_copy(&copy(1, &one, "ipp022", "ipp022"))?.unwrap();
+            change.put_copy(&copy(2, &two, "ipp0222", "ipp0222"))?.unwrap();
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(desk.ledger.write(|change| change.rekey_host(&host("ipp0222"), &ipp022)).unwrap(), Ok(1));
+    desk.ledger.check().unwrap();
+    assert_eq!(desk.ledger.read(|ledger| ledger.copy_on(two.id, &ipp022)).unwrap(), Some(CopyId(2)));
+    desk.ledger.write(|change| Ok(change.put_copy(&copy(3, &one, "ipp031", "ipp031"))?.unwrap())).unwrap();
+    let meeting = desk.ledger.write(|change| change.rekey_host(&host("ipp031"), &ipp022)).unwrap();
+    assert_eq!(meeting.unwrap_err().by, CopyId(1));
+}
+
+#[test]
+fn a_final_path_has_one_owner_until_it_is_given_up() {
+    let desk = desk();
+    let (one, other) = (minidvodb(1, "/a/ThreePi.1"), minidvodb(2, "/b/ThreePi.1"));
+    let (first, second) = (copy(1, &one, "ipp022", "ipp022"), copy(2, &other, "ipp022", "ipp022"));
+    desk.ledger
+        .write(|change| {
+            change.put_copy(&first)?.unwrap();
+            change.put_copy(&second)?.unwrap();
+            assert!(!change.claim_final_path(&second)?);
+            let moved = Copy { path: AbsolutePath::parse("/elsewhere").unwrap(), ..first.clone() };
+            change.put_copy(&moved)?.unwrap();
+            assert!(change.claim_final_path(&second)?);
+            Ok(())
+        })
+        .unwrap();
+    desk.ledger.check().unwrap();
+}
+
+#[test]
+fn the_queue_holds_the_new_copies_of_a_target_and_no_others() {
+    let desk = desk();
+    let one = minidvodb(1, "/data/ThreePi.1");
+    let mut the_copy = copy(1, &one, "ipp022", "ipp022");
+    let pending = || desk.ledger.read(|ledger| ledger.count_pending(&host("ipp022"), &group())).unwrap();
+    desk.ledger.write(|change| change.put_known_copy(&the_copy)).unwrap();
+    assert_eq!(pending(), 1);
+    the_copy.state = CopyState::Full { verified: Verified::Checksum, published: None };
+    desk.ledger.write(|change| change.put_known_copy(&the_copy)).unwrap();
+    assert_eq!(pending(), 0);
+    desk.ledger.check().unwrap();
+}
+
+#[test]
+fn a_minidvodb_is_a_candidate_once_and_again_when_it_was_merged_anew() {
+    let desk = desk();
+    let one = minidvodb(1, "/data/ThreePi.1");
+    let unmerged = Minidvodb { state: MinidvodbState::parse("active").unwrap(), ..one.clone() };
+    let mut target = Target::new(group(), host("ipp022"), AbsolutePath::parse("/there").unwrap());
+    let machine = target.host.default_machine();
+    let import =
+        |minidvodb: &Minidvodb| desk.ledger.write(|change| change.import_minidvodb(minidvodb)).unwrap();
+    assert_eq!(import(&one), Imported::Added);
+    assert_eq!(import(&one), Imported::Unchanged);
+    let found = desk.ledger.read(|ledger| ledger.candidates(&target, &machine, 10)).unwrap();
+    assert_eq!((found.candidates.len(), found.has_more), (1, false));
+    target.queued_through = found.through;
+    assert!(!desk.ledger.read(|ledger| ledger.has_candidates(&target)).unwrap());
+    assert_eq!(import(&unmerged), Imported::Changed);
+    assert_eq!(import(&one), Imported::Changed);
+    assert!(desk.ledger.read(|ledger| ledger.has_candidates(&target)).unwrap());
+    desk.ledger.check().unwrap();
+}
+
+#[test]
+fn of_many_attempts_the_first_and_the_last_are_kept() {
+    let desk = desk();
+    let the_copy = copy(1, &minidvodb(1, "/data/ThreePi.1"), "ipp022", "ipp022");
+    desk.ledger
+        .write(|change| {
+            change.put_known_copy(&the_copy)?;
+            for number in 1..=200 {
+                let attempt = Attempt {
+                    copy_id: the_copy.id,
+                    number,
+                    began: Timestamp::UNIX_EPOCH,
+                    ended: Some(Timestamp::UNIX_EPOCH),
+                    phase: Phase::Sending,
+                    outcome: Outcome::Interrupted,
+                    sent_bytes: 0,
+                    files: 0,
+                    seconds: 0.0,
+                    said: String::new(),
+                };
+                change.put_attempt(&the_copy, &attempt)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let attempts = desk.ledger.read(|ledger| ledger.attempts(the_copy.id)).unwrap();
+    assert_eq!((attempts[0].number, attempts.last().unwrap().number, attempts.len()), (1, 200, 64));
+    desk.ledger.check().unwrap();
+}
+
+#[test]
+fn what_changes_nothing_commits_nothing() {
+    let desk = desk();
+    let one = minidvodb(1, "/data/ThreePi.1");
+    desk.ledger.write(|change| change.import_minidvodb(&one)).unwrap();
+    let bytes = || std::fs::read(&desk.file).unwrap();
+    let before = desk.ledger.read(|ledger| Ok(ledger.kept_digests()?)).unwrap();
+    desk.ledger.write(|change| change.import_minidvodb(&one)).unwrap();
+    assert_eq!(desk.ledger.read(|ledger| Ok(ledger.kept_digests()?)).unwrap(), before);
+    let untouched = bytes();
+    desk.ledger.read(|ledger| ledger.stages()).unwrap();
+    assert_eq!(bytes(), untouched);
+}
+
+#[test]
+fn a_failed_change_leaves_everything_as_it_was() {
+    let desk = desk();
+    let failed: Result<(), _> = desk.ledger.write(|change| {
+        change.import_minidvodb(&minidvodb(1, "/data/ThreePi.1"))?;
+        Err(Failure::Command(crate::error::Error::usage("no")))
+    });
+    assert_eq!(failed.unwrap_err().exit, Exit::Usage);
+    assert_eq!(desk.ledger.check().unwrap().minidvodbs, 0);
+}
+
+#[test]
+fn a_record_changed_behind_our_back_is_named() {
+    let desk = desk();
+    let the_copy = copy(7, &minidvodb(1, "/data/ThreePi.1"), "ipp022", "ipp022");
+    desk.ledger.write(|change| change.put_known_copy(&the_copy)).unwrap();
+    let db = redb::Database::open(&desk.file).unwrap();
+    let mut txn = db.begin_write().unwrap();
+    txn.set_quick_repair(true);
+    {
+        let mut copies = txn.open_table(COPIES).unwrap();
+        let mut bytes = copies.get(7).unwrap().unwrap().value().to_vec();
+        let at = bytes.len() - 4;
+        bytes[at] ^= 1;
+        copies.insert(7, bytes.as_slice()).unwrap();
+    }
+    txn.commit().unwrap();
+    drop(db);
+    let error = Ledger::new(desk.file.parent().unwrap()).read(|ledger| ledger.stages()).unwrap_err();
+    assert_eq!(error.exit, Exit::Configuration);
+    assert!(error.to_string().contains("record 7 of table copies.1: its checksum is wrong"), "{error}");
+}
+
+#[test]
+fn an_entry_lost_behind_our_back_is_noticed() {
+    let desk = desk();
+    let the_copy = copy(7, &minidvodb(1, "/data/ThreePi.1"), "ipp022", "ipp022");
+    desk.ledger.write(|change| change.put_known_copy(&the_copy)).unwrap();
+    let db = redb::Database::open(&desk.file).unwrap();
+    let mut txn = db.begin_write().unwrap();
+    txn.set_quick_repair(true);
+    txn.open_table(super::tables::PAIRS).unwrap().remove((1, "ipp022")).unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    let error = Ledger::new(desk.file.parent().unwrap()).read(|ledger| ledger.stages()).unwrap_err();
+    assert!(error.to_string().contains("pairs.1"), "{error}");
+}
+
+#[test]
+fn a_step_migrates_and_an_older_program_refuses_what_came_of_it() {
+    fn step(tables: &mut WriteTables<'_>) -> Result<(), Failure> {
+        tables.eligible.put(&("Migrated", 1), &1)
+    }
+    let desk = desk();
+    desk.ledger.write(|change| change.import_minidvodb(&minidvodb(1, "/data/ThreePi.1"))).unwrap();
+    let db = redb::Database::open(&desk.file).unwrap();
+    open::migrate(&db, &[step], super::migrations::CURRENT + 1).unwrap();
+    drop(db);
+    let error = Ledger::new(desk.file.parent().unwrap()).read(|ledger| ledger.stages()).unwrap_err();
+    assert_eq!(error.exit, Exit::Configuration);
+    assert!(error.to_string().contains(&format!("has schema {}", super::migrations::CURRENT + 1)), "{error}");
+}
