@@ -6,4 +6,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wrong_self_convention)]
 
 mod basics;
+mod hosts;
+mod input;
+mod kills;
+mod ledger_file;
+mod mounts;
+mod names;
+mod passes;
+mod shown;
+mod slow;
+mod source;
+mod space;
+mod tables;
+mod verify;
 mod world;
