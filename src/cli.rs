@@ -14,6 +14,7 @@ use crate::model::{AbsolutePath, CopyId, Group, Host, Machine, MinidvodbId, Veri
 /// Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
 #[derive(FromArgs, Debug)]
 #[argh(
+    help_triggers("--help"),
     note = "The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.",
     note = "Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal."
 )]
@@ -53,7 +54,7 @@ pub enum Command {
 
 /// cron's command: one pass over every target whose host is on
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "run")]
+#[argh(subcommand, name = "run", help_triggers("--help"))]
 pub struct Run {
     /// only this host
     #[argh(option, from_str_fn(host))]
@@ -74,7 +75,7 @@ pub struct Run {
 
 /// one pass for one group, now, also where the host is off; remembers the target
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "copy")]
+#[argh(subcommand, name = "copy", help_triggers("--help"))]
 pub struct CopyGroup {
     /// the group to copy
     #[argh(positional, from_str_fn(group))]
@@ -98,7 +99,7 @@ pub struct CopyGroup {
 
 /// what to copy where
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "target")]
+#[argh(subcommand, name = "target", help_triggers("--help"))]
 pub struct TargetCommand {
     #[argh(subcommand)]
     pub verb: TargetVerb,
@@ -114,7 +115,7 @@ pub enum TargetVerb {
 
 /// copy a group to a path on a host; adding it again changes it, and accepts the file system that is there
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "add")]
+#[argh(subcommand, name = "add", help_triggers("--help"))]
 pub struct TargetAdd {
     /// the group to copy
     #[argh(positional, from_str_fn(group))]
@@ -141,7 +142,7 @@ pub struct TargetAdd {
 
 /// stop copying a group to a host; its new copies are kept, shown as parked, and not served
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "del")]
+#[argh(subcommand, name = "del", help_triggers("--help"))]
 pub struct TargetDel {
     /// the host
     #[argh(positional, from_str_fn(host))]
@@ -153,7 +154,7 @@ pub struct TargetDel {
 
 /// show the targets
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "show")]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
 pub struct TargetShow {
     /// print JSON
     #[argh(switch)]
@@ -162,7 +163,7 @@ pub struct TargetShow {
 
 /// which hosts are on
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "host")]
+#[argh(subcommand, name = "host", help_triggers("--help"))]
 pub struct HostCommand {
     #[argh(subcommand)]
     pub verb: HostVerb,
@@ -178,7 +179,7 @@ pub enum HostVerb {
 
 /// switch a host on
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "add")]
+#[argh(subcommand, name = "add", help_triggers("--help"))]
 pub struct HostAdd {
     /// the host, as ssh knows it
     #[argh(positional, from_str_fn(host))]
@@ -190,7 +191,7 @@ pub struct HostAdd {
 
 /// switch a host off; no copy is forgotten
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "del")]
+#[argh(subcommand, name = "del", help_triggers("--help"))]
 pub struct HostDel {
     /// the host
     #[argh(positional, from_str_fn(host))]
@@ -199,7 +200,7 @@ pub struct HostDel {
 
 /// show the hosts
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "show")]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
 pub struct HostShow {
     /// print JSON
     #[argh(switch)]
@@ -208,7 +209,7 @@ pub struct HostShow {
 
 /// the three switches of the pass: queue, load, run
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "stage")]
+#[argh(subcommand, name = "stage", help_triggers("--help"))]
 pub struct StageCommand {
     #[argh(subcommand)]
     pub verb: StageVerb,
@@ -232,7 +233,7 @@ pub enum Stage {
 
 /// switch stages on; all three when none is named
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "on")]
+#[argh(subcommand, name = "on", help_triggers("--help"))]
 pub struct StageOn {
     /// queue, load or run
     #[argh(positional, from_str_fn(stage))]
@@ -241,7 +242,7 @@ pub struct StageOn {
 
 /// switch stages off; all three when none is named
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "off")]
+#[argh(subcommand, name = "off", help_triggers("--help"))]
 pub struct StageOff {
     /// queue, load or run
     #[argh(positional, from_str_fn(stage))]
@@ -250,7 +251,7 @@ pub struct StageOff {
 
 /// show the switches
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "show")]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
 pub struct StageShow {
     /// print JSON
     #[argh(switch)]
@@ -259,7 +260,7 @@ pub struct StageShow {
 
 /// the minidvodbs known here
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "minidvodb")]
+#[argh(subcommand, name = "minidvodb", help_triggers("--help"))]
 pub struct MinidvodbCommand {
     #[argh(subcommand)]
     pub verb: MinidvodbVerb,
@@ -274,7 +275,7 @@ pub enum MinidvodbVerb {
 
 /// take minidvodbs from a CSV file with the header minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state and optionally fault; a bad line stops it, and nothing is kept
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "import")]
+#[argh(subcommand, name = "import", help_triggers("--help"))]
 pub struct MinidvodbImport {
     /// the file, or - for standard input
     #[argh(positional)]
@@ -283,7 +284,7 @@ pub struct MinidvodbImport {
 
 /// list the minidvodbs
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "list")]
+#[argh(subcommand, name = "list", help_triggers("--help"))]
 pub struct MinidvodbList {
     /// only this group
     #[argh(option, from_str_fn(group))]
@@ -292,7 +293,7 @@ pub struct MinidvodbList {
 
 /// list copies; by default all of them
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "list")]
+#[argh(subcommand, name = "list", help_triggers("--help"))]
 pub struct List {
     /// only this host
     #[argh(option, from_str_fn(host))]
@@ -330,7 +331,7 @@ pub enum Format {
 
 /// one copy with all its attempts and what they said
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "show")]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
 pub struct Show {
     /// the copy's id, minidvodbcopy_id
     #[argh(positional, from_str_fn(copy_id))]
@@ -339,7 +340,7 @@ pub struct Show {
 
 /// clear the fault of copies that are still new, so that the next pass tries them again
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "revert")]
+#[argh(subcommand, name = "revert", help_triggers("--help"))]
 pub struct Revert {
     /// the copy with this id
     #[argh(option, from_str_fn(copy_id))]
@@ -363,7 +364,7 @@ pub struct Revert {
 
 /// the table of fault codes, or one explained
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "faults")]
+#[argh(subcommand, name = "faults", help_triggers("--help"))]
 pub struct Faults {
     /// a code or a name
     #[argh(positional, from_str_fn(fault))]
@@ -372,7 +373,7 @@ pub struct Faults {
 
 /// the ledger's file itself
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "ledger")]
+#[argh(subcommand, name = "ledger", help_triggers("--help"))]
 pub struct LedgerCommand {
     #[argh(subcommand)]
     pub verb: LedgerVerb,
@@ -389,12 +390,12 @@ pub enum LedgerVerb {
 
 /// check every record and every index
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "check")]
+#[argh(subcommand, name = "check", help_triggers("--help"))]
 pub struct LedgerCheck {}
 
 /// copy the checked ledger to a new file, by default in the backup folder
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "backup")]
+#[argh(subcommand, name = "backup", help_triggers("--help"))]
 pub struct LedgerBackup {
     /// the new file
     #[argh(positional)]
@@ -403,7 +404,7 @@ pub struct LedgerBackup {
 
 /// put a backup in the ledger's place; what it replaces is kept
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "restore")]
+#[argh(subcommand, name = "restore", help_triggers("--help"))]
 pub struct LedgerRestore {
     /// the backup
     #[argh(positional)]
@@ -412,7 +413,7 @@ pub struct LedgerRestore {
 
 /// make the file as small as it can be
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "compact")]
+#[argh(subcommand, name = "compact", help_triggers("--help"))]
 pub struct LedgerCompact {}
 
 fn host(text: &str) -> Result<Host, String> {
@@ -429,7 +430,9 @@ fn group(text: &str) -> Result<Group, String> {
 
 fn path(text: &str) -> Result<AbsolutePath, String> {
     let path = AbsolutePath::parse(text).map_err(|refused| refused.to_string())?;
-    if path.tidy().split('/').any(|component| component == crate::model::STAGING) {
+    // Other spellings of one path would look like other paths.
+    let path = AbsolutePath::parse(&path.tidy()).map_err(|refused| refused.to_string())?;
+    if path.as_str().split('/').any(|component| component == crate::model::STAGING) {
         return Err(format!("the path '{text}' leads into the staging folder {}", crate::model::STAGING));
     }
     Ok(path)
@@ -535,33 +538,54 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
     }
 }
 
+/// The commands, with those that have verbs.
+const COMMANDS: [(&str, &[&str]); 11] = [
+    ("run", &[]),
+    ("copy", &[]),
+    ("target", &["add", "del", "show"]),
+    ("host", &["add", "del", "show"]),
+    ("stage", &["on", "off", "show"]),
+    ("minidvodb", &["import", "list"]),
+    ("list", &[]),
+    ("show", &[]),
+    ("revert", &[]),
+    ("faults", &[]),
+    ("ledger", &["check", "backup", "restore", "compact"]),
+];
+
+/// A usage error in our words, with the help that fits.
 fn usage_error(output: &str, words: &[&str]) -> Error {
-    let output = output.trim().trim_end_matches("Run minidvodbcopy --help for more information.").trim();
+    let output = output.replace("Run minidvodbcopy --help for more information.", "");
     let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let commands: Vec<&str> = words
-        .iter()
-        .copied()
-        .filter(|word| !word.starts_with('-'))
-        .take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase()))
-        .take(2)
-        .collect();
-    let is_group = commands
-        .first()
-        .is_some_and(|command| ["target", "host", "stage", "minidvodb", "ledger"].contains(command));
-    let known =
-        if is_group { commands.join(" ") } else { commands.first().copied().unwrap_or_default().to_owned() };
-    let help = format!("minidvodbcopy help {known}");
-    Error::usage(lines.join(" ")).hint(format!("`{}` shows what can be typed", help.trim()))
+    let message = lines.join(" ");
+    // What this module's own readers say names the value and the reason, and needs no frame.
+    let message = match message.split_once("': ").filter(|_| message.starts_with("Error parsing ")) {
+        Some((_, reason)) => reason.to_owned(),
+        None => {
+            let mut letters = message.chars();
+            letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+        }
+    };
+    let mut help = "minidvodbcopy help".to_owned();
+    let mut commands = words.iter().filter(|word| !word.starts_with('-'));
+    if let Some((command, verbs)) =
+        commands.next().and_then(|word| COMMANDS.iter().find(|(command, _)| command == word))
+    {
+        help = format!("{help} {command}");
+        if let Some(verb) = commands.next().filter(|word| verbs.contains(word)) {
+            help = format!("{help} {verb}");
+        }
+    }
+    Error::usage(message).hint(format!("`{help}` shows what can be typed"))
 }
 
 /// Turns what people type into what the parser knows: `--x=y` into two words, `-h` into `--help`,
 /// `help X` into `X --help`, the options of the top level to the front, `import -` into its file.
 fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
     let (mut front, mut words, mut is_literal) = (Vec::new(), Vec::new(), false);
-    for argument in arguments {
-        let word = argument.into_string().map_err(|word| {
-            Error::usage(format!("the argument '{}' is not UTF-8", word.to_string_lossy().escape_debug()))
-        })?;
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let word = utf8(argument)?;
         if is_literal {
             words.push(word);
             continue;
@@ -575,7 +599,14 @@ fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
             "-V" => words.push("--version".to_owned()),
             "-v" | "--verbose" | "-q" | "--quiet" => front.push(word),
             "-" if words.last().is_some_and(|last| last == "import") => words.push("/dev/stdin".to_owned()),
+            "--state-dir" => {
+                front.push(word);
+                if let Some(value) = arguments.next() {
+                    front.push(utf8(value)?);
+                }
+            }
             _ => match word.split_once('=').filter(|(name, _)| name.starts_with("--")) {
+                Some(("--state-dir", value)) => front.extend(["--state-dir".to_owned(), value.to_owned()]),
                 Some((name, value)) => words.extend([name.to_owned(), value.to_owned()]),
                 None => words.push(word),
             },
@@ -590,9 +621,25 @@ fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
     Ok(front)
 }
 
+fn utf8(argument: OsString) -> Result<String> {
+    argument.into_string().map_err(|word| {
+        Error::usage(format!("the argument '{}' is not UTF-8", word.to_string_lossy().escape_debug()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_that_is_named_in_a_hint_has_its_help() {
+        for (command, verbs) in COMMANDS {
+            for words in std::iter::once(vec![command]).chain(verbs.iter().map(|verb| vec![command, verb])) {
+                let words = [&["help"], words.as_slice()].concat();
+                assert!(matches!(parsed(&words).unwrap(), Asked::Text(_)), "{words:?}");
+            }
+        }
+    }
 
     fn lowered(words: &[&str]) -> Vec<String> {
         lower(words.iter().map(OsString::from).collect()).unwrap()

@@ -71,13 +71,6 @@ impl Error {
         self.hints.push(hint.to_string());
         self
     }
-
-    /// The same error with the place where it was found put in front.
-    #[must_use]
-    pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
-        self
-    }
 }
 
 impl fmt::Display for Error {

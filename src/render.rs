@@ -2,7 +2,7 @@
 //!
 //! Invariant: the columns and keys stand as documented; times in exports are UTC; what is not known is null.
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, Width, presets};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -146,9 +146,9 @@ pub fn csv(rows: &[Row], has_header: bool) -> Result<String> {
     String::from_utf8(bytes).map_err(Error::bug)
 }
 
-/// Rows as a table for people.
-pub fn table(rows: &[Row]) -> String {
-    let mut table = new_table(&[
+/// The table of copies, without a row yet.
+pub fn columns_of_copies() -> Columns<11> {
+    let header = [
         "id",
         "minidvodb",
         "group",
@@ -160,27 +160,25 @@ pub fn table(rows: &[Row]) -> String {
         "time (s)",
         "epoch (UTC)",
         "notes",
-    ]);
-    for column in [0, 7, 8] {
-        align_right(&mut table, column);
-    }
-    for row in rows {
-        let fault = row.fault_name.map_or_else(|| "-".to_owned(), |name| format!("{} {name}", row.fault));
-        table.add_row(cells(&[
-            &row.minidvodbcopy_id.to_string(),
-            &row.folder,
-            &row.minidvodb_group,
-            &row.destination_host,
-            &row.minidvodb_rsync_path,
-            row.state,
-            &fault,
-            &row.bytes.map_or_else(|| "-".to_owned(), ui::size),
-            &format!("{:.2}", row.dtime),
-            &row.epoch_at.map_or_else(|| "-".to_owned(), ui::time),
-            &notes(row),
-        ]));
-    }
-    finish(&table)
+    ];
+    Columns::new(&header, &[0, 7, 8])
+}
+
+/// A row's cells in the table of copies.
+pub fn cells_of(row: &Row) -> [String; 11] {
+    [
+        row.minidvodbcopy_id.to_string(),
+        row.folder.clone(),
+        row.minidvodb_group.clone(),
+        row.destination_host.clone(),
+        row.minidvodb_rsync_path.clone(),
+        row.state.to_owned(),
+        row.fault_name.map_or_else(|| "-".to_owned(), |name| format!("{} {name}", row.fault)),
+        row.bytes.map_or_else(|| "-".to_owned(), ui::size),
+        format!("{:.2}", row.dtime),
+        row.epoch_at.map_or_else(|| "-".to_owned(), ui::time),
+        notes(row),
+    ]
 }
 
 fn notes(row: &Row) -> String {
@@ -199,22 +197,73 @@ fn notes(row: &Row) -> String {
     notes.join("; ")
 }
 
-/// A table with a header, in the one style of this program.
-pub fn new_table(header: &[&str]) -> Table {
+/// A table that is printed in pieces, whose columns are as wide in each.
+pub struct Columns<const N: usize> {
+    header: [String; N],
+    right: Vec<usize>,
+    widths: [u16; N],
+}
+
+impl<const N: usize> Columns<N> {
+    /// Columns with titles; those in `right` hold numbers, which stand under each other.
+    pub fn new(header: &[&str; N], right: &[usize]) -> Self {
+        let header = header.map(str::to_uppercase);
+        let mut columns = Self { widths: [0; N], right: right.to_vec(), header: header.clone() };
+        columns.fit(&header);
+        columns
+    }
+
+    /// Makes the columns wide enough for a row.
+    pub fn fit(&mut self, row: &[String; N]) {
+        for (width, text) in self.widths.iter_mut().zip(row) {
+            let needed = u16::try_from(ui::escape_all(text).chars().count()).unwrap_or(u16::MAX);
+            *width = needed.max(*width);
+        }
+    }
+
+    /// The line of titles.
+    pub fn header(&self) -> String {
+        self.rows(std::slice::from_ref(&self.header))
+    }
+
+    /// Rows, which should have been fitted.
+    pub fn rows(&self, rows: &[[String; N]]) -> String {
+        if rows.is_empty() {
+            return String::new();
+        }
+        let mut table = bare_table();
+        for row in rows {
+            table.add_row(row.iter().map(|text| Cell::new(ui::escape_all(text))));
+        }
+        for (column, (number, width)) in table.column_iter_mut().zip(self.widths.iter().enumerate()) {
+            column.set_padding((0, GAP));
+            let whole = width.saturating_add(GAP);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(whole)));
+            if self.right.contains(&number) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        finish(&table)
+    }
+}
+
+/// The blanks between two columns.
+const GAP: u16 = 2;
+
+fn bare_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(header.iter().map(|title| Cell::new(title.to_uppercase())));
-    table.column_iter_mut().for_each(|column| {
-        column.set_padding((0, 2));
-    });
     table
 }
 
-/// Lets a column's numbers stand under each other.
-pub fn align_right(table: &mut Table, column: usize) {
-    if let Some(column) = table.column_mut(column) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+/// A table with a header, in the one style of this program.
+pub fn new_table(header: &[&str]) -> Table {
+    let mut table = bare_table();
+    table.set_header(header.iter().map(|title| Cell::new(title.to_uppercase())));
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, GAP));
+    });
+    table
 }
 
 /// Cells, with what came from outside escaped.

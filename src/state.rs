@@ -63,7 +63,15 @@ pub fn prepare(dir: &Utf8Path) -> Result<()> {
 /// # Errors
 /// 78, with the reason and the way out.
 pub fn check(dir: &Utf8Path) -> Result<()> {
-    let Ok(meta) = fs::metadata(dir) else { return Ok(()) };
+    let meta = match fs::metadata(dir) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).or_configuration(format!("cannot look at the state folder {dir}")),
+    };
+    if !meta.is_dir() {
+        return Err(Error::configuration(format!("the state folder {dir} is not a folder"))
+            .hint("name another one with --state-dir DIR or MINIDVODBCOPY_STATE_DIR"));
+    }
     if meta.mode() & 0o022 != 0 {
         return Err(Error::configuration(format!("the state folder {dir} can be written by others"))
             .hint(format!("type: chmod 700 '{dir}'")));

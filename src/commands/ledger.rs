@@ -29,13 +29,13 @@ fn check(context: &Context) -> Result<()> {
     need_ledger(context)?;
     let census = context.ledger.check()?;
     context.ui.print(&format!(
-        "{} is whole: {} minidvodbs, {} targets, {} hosts, {} copies, {} attempts\n",
-        context.ledger.file(),
-        census.minidvodbs,
-        census.targets,
-        census.hosts,
-        census.copies,
-        census.attempts
+        "{} is whole: {}, {}, {}, {}, {}\n",
+        ui::escape_all(context.ledger.file().as_str()),
+        ui::count(census.minidvodbs, "minidvodb", "minidvodbs"),
+        ui::count(census.targets, "target", "targets"),
+        ui::count(census.hosts, "host", "hosts"),
+        ui::count(census.copies, "copy", "copies"),
+        ui::count(census.attempts, "attempt", "attempts"),
     ))
 }
 
@@ -47,7 +47,7 @@ fn backup(context: &Context, file: Option<&str>) -> Result<()> {
         None => context.ledger.backup_name(context.now()),
     };
     context.ledger.back_up_to(&to)?;
-    context.ui.print(&format!("{to}\n"))
+    context.ui.print(&format!("{}\n", ui::escape_all(to.as_str())))
 }
 
 fn restore(context: &Context, file: &str) -> Result<()> {
@@ -58,9 +58,11 @@ fn restore(context: &Context, file: &str) -> Result<()> {
         ));
     }
     let replaced = context.ledger.restore(Utf8Path::new(file), context.now())?;
-    context.ui.print(&format!("{file} is the ledger now\n"))?;
+    context.ui.print(&format!("{} is the ledger now\n", ui::escape_all(file)))?;
     match replaced {
-        Some(kept) => context.ui.print(&format!("what it replaced is kept as {kept}\n")),
+        Some(kept) => {
+            context.ui.print(&format!("what it replaced is kept as {}\n", ui::escape_all(kept.as_str())))
+        }
         None => Ok(()),
     }
 }

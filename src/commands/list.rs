@@ -16,27 +16,61 @@ use crate::render::{self, Row};
 const CHUNK: usize = 10_000;
 
 pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
-    let (mut after, mut printed) = (CopyId(0), 0);
-    if words.format == Format::Json {
-        context.ui.print("[")?;
-    }
-    loop {
-        let left =
-            words.limit.map_or(CHUNK, |limit| usize::try_from(limit - printed).unwrap_or(CHUNK).min(CHUNK));
-        let (rows, last) = chunk(context, words, after, left)?;
-        if !rows.is_empty() || printed == 0 {
-            print(context, words.format, &rows, printed == 0)?;
+    match words.format {
+        Format::Table => print_table(context, words)?,
+        Format::Json => {
+            context.ui.print("[")?;
+            let mut is_first = true;
+            each_chunk(context, words, |rows| {
+                context.ui.print(&render::json(&rows, is_first)?)?;
+                is_first &= rows.is_empty();
+                Ok(())
+            })?;
+            context.ui.print(if is_first { "]\n" } else { "\n]\n" })?;
         }
-        printed += rows.len() as u64;
-        match last {
-            Some(last) if words.limit != Some(printed) => after = last,
-            _ => break,
+        Format::Csv => {
+            context.ui.print(&render::csv(&[], true)?)?;
+            each_chunk(context, words, |rows| context.ui.print(&render::csv(&rows, false)?))?;
         }
-    }
-    if words.format == Format::Json {
-        context.ui.print(if printed == 0 { "]\n" } else { "\n]\n" })?;
     }
     Ok(Exit::Done)
+}
+
+/// The copies are gone through twice where they are many: once for the columns' widths.
+fn print_table(context: &Context, words: &List) -> Result<()> {
+    let mut columns = render::columns_of_copies();
+    let (mut kept, mut chunks) = (Vec::new(), 0);
+    each_chunk(context, words, |rows| {
+        let cells: Vec<_> = rows.iter().map(render::cells_of).collect();
+        cells.iter().for_each(|row| columns.fit(row));
+        chunks += 1;
+        kept = if chunks == 1 { cells } else { Vec::new() };
+        Ok(())
+    })?;
+    context.ui.print(&columns.header())?;
+    if chunks <= 1 {
+        return context.ui.print(&columns.rows(&kept));
+    }
+    each_chunk(context, words, |rows| {
+        let cells: Vec<_> = rows.iter().map(render::cells_of).collect();
+        context.ui.print(&columns.rows(&cells))
+    })
+}
+
+/// Gives the wanted rows in chunks, with the ledger closed in between.
+fn each_chunk(context: &Context, words: &List, mut take: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+    let (mut after, mut given) = (CopyId(0), 0);
+    loop {
+        let left =
+            words.limit.map_or(CHUNK, |limit| usize::try_from(limit - given).unwrap_or(CHUNK).min(CHUNK));
+        let (rows, last) = chunk(context, words, after, left)?;
+        given += rows.len() as u64;
+        take(rows)?;
+        match last {
+            Some(last) if words.limit != Some(given) => after = last,
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// The next rows behind a copy, and the copy to go on behind, if there may be more.
@@ -44,7 +78,7 @@ fn chunk(context: &Context, words: &List, after: CopyId, most: usize) -> Result<
     super::read_if_any(context, |ledger| {
         let (mut rows, mut last) = (Vec::new(), None);
         if let Some(id) = words.id {
-            if let Some(copy) = ledger.copy(id)?.filter(|copy| is_wanted(words, copy)) {
+            if let Some(copy) = ledger.copy(id)?.filter(|copy| most > 0 && is_wanted(words, copy)) {
                 rows.push(Row::of(&copy, ledger)?);
             }
             return Ok((rows, None));
@@ -70,20 +104,4 @@ fn is_wanted(words: &List, copy: &Copy) -> bool {
         && words.state.is_none_or(|state| state == copy.state_word())
         && (!words.pending || copy.is_new())
         && (!words.faulted || copy.fault().is_some())
-}
-
-fn print(context: &Context, format: Format, rows: &[Row], is_first: bool) -> Result<()> {
-    let text = match format {
-        Format::Json => render::json(rows, is_first)?,
-        Format::Csv => render::csv(rows, is_first)?,
-        Format::Table => {
-            let text = render::table(rows);
-            if is_first {
-                text
-            } else {
-                text.split_once('\n').map_or_else(String::new, |(_, rows)| rows.to_owned())
-            }
-        }
-    };
-    context.ui.print(&text)
 }

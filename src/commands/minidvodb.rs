@@ -3,7 +3,9 @@
 //! Invariant: an import is taken whole, or nothing of it is.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
 
 use csv::StringRecord;
 
@@ -37,25 +39,20 @@ struct Counts {
 }
 
 fn import(context: &Context, words: &MinidvodbImport) -> Result<()> {
-    let shown = if words.file == "/dev/stdin" { "standard input" } else { &words.file };
-    let file = std::fs::File::open(&words.file).map_err(|error| {
-        Error::usage(format!("cannot read the list {}: {error}", shown.escape_debug()))
-            .hint("name a CSV file, or - for standard input")
-    })?;
+    let is_stdin = words.file == "-" || words.file == "/dev/stdin";
+    let shown = if is_stdin { "standard input" } else { &words.file };
+    let from: Box<dyn Read> = if is_stdin { Box::new(io::stdin()) } else { Box::new(open_list(shown)?) };
     // Spooled first: the ledger is not held open while a slow pipe is read.
-    let spooled = spool(file, shown)?;
+    let spooled = spool(from, shown)?;
     state::prepare(&context.state_dir)?;
     let counts = context.ledger.write(|change| {
         let mut counts = Counts::default();
-        let mut lines: HashMap<u64, u64> = HashMap::new();
-        read_list(spooled, shown, |line, minidvodb| {
-            if let Some(first) = lines.insert(minidvodb.id.0, line) {
-                return Err(at(
-                    shown,
-                    line,
-                    format!("minidvodb_id {} stands on line {first} too", minidvodb.id),
-                )
-                .into());
+        let mut places: HashMap<u64, u64> = HashMap::new();
+        read_list(&spooled, shown, |place, minidvodb| {
+            if let Some(first) = places.insert(minidvodb.id.0, place) {
+                let first = line_of(&spooled, first);
+                let why = format!("minidvodb_id {} stands on line {first} too", minidvodb.id);
+                return Err(at(shown, line_of(&spooled, place), why).into());
             }
             if !minidvodb.state.is_known() {
                 *counts.unknown_states.entry(minidvodb.state.as_str().to_owned()).or_default() += 1;
@@ -82,8 +79,21 @@ fn import(context: &Context, words: &MinidvodbImport) -> Result<()> {
     Ok(())
 }
 
+fn open_list(shown: &str) -> Result<File> {
+    let refused = |error: &dyn std::fmt::Display| {
+        Error::usage(format!("cannot read the list {}: {error}", shown.escape_debug()))
+            .hint("name a CSV file, or - for standard input")
+    };
+    let file = File::open(shown).map_err(|error| refused(&error))?;
+    match file.metadata() {
+        Ok(meta) if meta.is_dir() => Err(refused(&"it is a folder")),
+        Ok(_) => Ok(file),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
 /// The list in a file of our own.
-fn spool(mut from: impl Read, shown: &str) -> Result<std::fs::File> {
+fn spool(mut from: impl Read, shown: &str) -> Result<File> {
     use std::io::Seek as _;
     let mut spooled = tempfile::tempfile().or_configuration("cannot make a temporary file")?;
     let mut checked = LineLimit { from: &mut from, line: 1, line_bytes: 0 };
@@ -189,24 +199,44 @@ impl Columns {
     }
 }
 
-/// Reads a list, giving each minidvodb with the number of its line.
+/// Reads a list, giving each minidvodb with its place in the file, in bytes.
 fn read_list(
-    from: impl Read,
+    list: &File,
     shown: &str,
     mut take: impl FnMut(u64, Minidvodb) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut reader = csv::ReaderBuilder::new().from_reader(BufReader::new(from));
+    let mut reader = csv::ReaderBuilder::new().from_reader(BufReader::new(list));
     let header = reader.headers().map_err(|error| at(shown, 1, csv_reason(&error)))?.clone();
     let columns = Columns::find(&strip_mark(&header)).map_err(|why| at(shown, 1, why))?;
     let mut record = StringRecord::new();
     loop {
-        let line = reader.position().line();
-        if !reader.read_record(&mut record).map_err(|error| at(shown, line, csv_reason(&error)))? {
+        let place = reader.position().byte();
+        let is_record = reader
+            .read_record(&mut record)
+            .map_err(|error| at(shown, line_of(list, place), csv_reason(&error)))?;
+        if !is_record {
             return Ok(());
         }
-        let line = record.position().map_or(line, csv::Position::line);
-        let minidvodb = columns.read(&record).map_err(|why| at(shown, line, why))?;
-        take(line, minidvodb)?;
+        let minidvodb = columns.read(&record).map_err(|why| at(shown, line_of(list, place), why))?;
+        take(place, minidvodb)?;
+    }
+}
+
+/// The number of the line that a record begins on, which may have empty lines before it.
+fn line_of(list: &File, place: u64) -> u64 {
+    let (mut line, mut at, mut buffer) = (1, 0, vec![0u8; LINE_MAX_BYTES]);
+    loop {
+        let count = match list.read_at(&mut buffer, at) {
+            Ok(0) | Err(_) => return line,
+            Ok(count) => count,
+        };
+        for (&byte, position) in buffer[..count].iter().zip(at..) {
+            if position >= place && byte != b'\n' && byte != b'\r' {
+                return line;
+            }
+            line += u64::from(byte == b'\n');
+        }
+        at += count as u64;
     }
 }
 
@@ -237,26 +267,27 @@ fn list(context: &Context, words: &MinidvodbList) -> Result<()> {
         })?;
         Ok(rows)
     })?;
-    for (number, chunk) in rows.chunks(CHUNK).enumerate() {
-        let mut table = render::new_table(&["id", "name", "group", "path", "state", "fault"]);
-        render::align_right(&mut table, 0);
-        for minidvodb in chunk {
-            table.add_row(render::cells(&[
-                &minidvodb.id.to_string(),
-                minidvodb.minidvodb_name.as_deref().unwrap_or("-"),
-                minidvodb.group.as_str(),
-                minidvodb.path.as_str(),
-                minidvodb.state.as_str(),
-                &minidvodb.processed_fault.to_string(),
-            ]));
-        }
-        let text = render::finish(&table);
-        let text =
-            if number == 0 { text.as_str() } else { text.split_once('\n').map_or("", |(_, rows)| rows) };
-        context.ui.print(text)?;
+    let lines: Vec<[String; 6]> = rows.iter().map(cells_of).collect();
+    let header = ["id", "name", "group", "path", "state", "fault"];
+    let mut columns = render::Columns::new(&header, &[0]);
+    lines.iter().for_each(|line| columns.fit(line));
+    context.ui.print(&columns.header())?;
+    for chunk in lines.chunks(CHUNK) {
+        context.ui.print(&columns.rows(chunk))?;
     }
     if rows.is_empty() {
         context.ui.tell("no minidvodb is known: `minidvodbcopy minidvodb import FILE` takes a list");
     }
     Ok(())
+}
+
+fn cells_of(minidvodb: &Minidvodb) -> [String; 6] {
+    [
+        minidvodb.id.to_string(),
+        minidvodb.minidvodb_name.clone().unwrap_or_else(|| "-".to_owned()),
+        minidvodb.group.to_string(),
+        minidvodb.path.to_string(),
+        minidvodb.state.as_str().to_owned(),
+        minidvodb.processed_fault.to_string(),
+    ]
 }

@@ -7,13 +7,11 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use fs2::FileExt as _;
 use jiff::Timestamp;
 
 use super::open::{open_for_reading, open_for_writing, sync_folder_of};
 use super::{Census, Failure, Ledger};
 use crate::error::{Error, IoContext, Result};
-use crate::holders;
 
 /// So many daily backups are kept.
 const KEPT: usize = 7;
@@ -37,10 +35,12 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::read`]; 78 where the backup can't be written.
     pub fn back_up_daily(&self, now: Timestamp) -> Result<()> {
+        // One from the future was made by a clock that has been set back, and says nothing.
         let is_fresh = self
-            .newest_backup()
-            .and_then(|path| made_at(&path))
-            .is_some_and(|made| (0..DAY_S).contains(&(now.as_second() - made.as_second())));
+            .daily()
+            .iter()
+            .filter_map(|path| made_at(path))
+            .any(|made| (0..DAY_S).contains(&(now.as_second() - made.as_second())));
         if is_fresh || !self.exists() {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Ledger {
             .mode(0o700)
             .create(&self.backup_dir)
             .or_configuration(format!("cannot make the folder {}", self.backup_dir))?;
-        let to = self.backup_dir.join(format!("{PREFIX}{stamp}{SUFFIX}"));
+        let to = free_name(&self.backup_dir, &format!("{PREFIX}{stamp}"));
         self.copy_to(&to)?;
         Ok(to)
     }
@@ -77,7 +77,7 @@ impl Ledger {
 
     /// The name for a backup made by hand, in the backup folder.
     pub fn backup_name(&self, now: Timestamp) -> Utf8PathBuf {
-        self.backup_dir.join(format!("by-hand-{}{SUFFIX}", now.strftime(STAMP)))
+        free_name(&self.backup_dir, &format!("by-hand-{}", now.strftime(STAMP)))
     }
 
     /// Copies the file while it is open for reading, so that nobody writes meanwhile.
@@ -97,25 +97,38 @@ impl Ledger {
         sync_folder_of(&folder.join("x"))
     }
 
-    /// The daily backups, oldest first.
+    /// All files in the backup folder that were copied from a sound ledger.
     fn backups(&self) -> Vec<Utf8PathBuf> {
         let Ok(entries) = self.backup_dir.read_dir_utf8() else { return Vec::new() };
-        let mut paths: Vec<Utf8PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path().to_owned())
-            .filter(|path| made_at(path).is_some())
-            .collect();
+        let is_backup = |name: &str| {
+            name.ends_with(SUFFIX) && [PREFIX, "by-hand-"].iter().any(|prefix| name.starts_with(prefix))
+        };
+        let names = entries.flatten().filter(|entry| is_backup(entry.file_name()));
+        names.map(|entry| entry.path().to_owned()).collect()
+    }
+
+    /// The daily backups, oldest first.
+    fn daily(&self) -> Vec<Utf8PathBuf> {
+        let mut paths = self.backups();
+        paths.retain(|path| {
+            made_at(path).is_some() && path.file_name().is_some_and(|name| name.starts_with(PREFIX))
+        });
         paths.sort();
         paths
     }
 
-    /// The newest daily backup.
+    /// The newest backup, by the time in its name, or else by the file's.
     pub fn newest_backup(&self) -> Option<Utf8PathBuf> {
-        self.backups().pop()
+        self.backups().into_iter().max_by_key(|path| {
+            made_at(path).map(Timestamp::as_second).or_else(|| {
+                let modified = fs::metadata(path).ok()?.modified().ok()?;
+                Timestamp::try_from(modified).ok().map(Timestamp::as_second)
+            })
+        })
     }
 
     fn drop_oldest(&self) -> Result<()> {
-        let backups = self.backups();
+        let backups = self.daily();
         for path in &backups[..backups.len().saturating_sub(KEPT)] {
             fs::remove_file(path).or_configuration(format!("cannot remove the old backup {path}"))?;
         }
@@ -141,28 +154,29 @@ impl Ledger {
             backup_dir: self.backup_dir.clone(),
             sound: std::sync::Mutex::new(None),
         };
-        sound.check().map_err(|error| error.at(format!("{from} is not put in place")))?;
-
-        let replaced = self.keep_replaced(now)?;
+        super::open::read(&sound, super::Snapshot::check_all).map_err(|failure| {
+            Error::configuration(format!("{from} is not put in place: {failure}"))
+                .hint("the ledger was left as it is; name another backup")
+        })?;
+        // Held until the new file is in place, so that nobody writes to the one that goes.
+        let (_present, replaced) = self.keep_replaced(now)?;
         candidate.persist(&self.file).or_configuration(format!("cannot put {from} in place"))?;
         self.explain(sync_folder_of(&self.file))?;
         Ok(replaced)
     }
 
-    /// Links the present file, damaged or not, into the backup folder, while nobody has it open.
-    fn keep_replaced(&self, now: Timestamp) -> Result<Option<Utf8PathBuf>> {
+    /// Links the present file, damaged or not, into the backup folder; returns it locked.
+    fn keep_replaced(&self, now: Timestamp) -> Result<(Option<fs::File>, Option<Utf8PathBuf>)> {
         if !self.exists() {
-            return Ok(None);
+            return Ok((None, None));
         }
         let present = fs::File::open(&self.file).or_configuration(format!("cannot open {}", self.file))?;
-        present.try_lock_exclusive().map_err(|_| {
-            Error::try_again(format!("the ledger is held by {}", holders::holder_of(&self.file)))
-        })?;
+        self.explain(super::open::lock_file(self, &present))?;
         fs::create_dir_all(&self.backup_dir)
             .or_configuration(format!("cannot make the folder {}", self.backup_dir))?;
-        let to = self.backup_dir.join(format!("replaced-{}{SUFFIX}", now.strftime(STAMP)));
+        let to = free_name(&self.backup_dir, &format!("replaced-{}", now.strftime(STAMP)));
         fs::hard_link(&self.file, &to).or_configuration(format!("cannot keep the present ledger as {to}"))?;
-        Ok(Some(to))
+        Ok((Some(present), Some(to)))
     }
 
     /// Makes the file as small as it can be; says its size before and after, in bytes.
@@ -185,9 +199,19 @@ impl Ledger {
     }
 }
 
-/// When a daily backup was made, by its name.
+/// A name that nothing in the folder has: `STEM.redb`, or with a number.
+fn free_name(folder: &Utf8Path, stem: &str) -> Utf8PathBuf {
+    let named = |number: u32| match number {
+        1 => folder.join(format!("{stem}{SUFFIX}")),
+        _ => folder.join(format!("{stem}-{number}{SUFFIX}")),
+    };
+    (1..).map(named).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| named(1))
+}
+
+/// When a backup was made, by the time in its name.
 fn made_at(path: &Utf8Path) -> Option<Timestamp> {
-    let stamp = path.file_name()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
+    let stem = path.file_name()?.strip_suffix(SUFFIX)?;
+    let stamp = stem.strip_prefix(PREFIX).or_else(|| stem.strip_prefix("by-hand-"))?;
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp.get(..16)?).ok()?;
     jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
 }

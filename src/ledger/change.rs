@@ -67,7 +67,7 @@ impl<'t> Change<'t> {
             counters: Counters::default(),
             is_dirty: false,
         };
-        change.counters = change.meta_record(meta::COUNTERS)?.unwrap_or_default();
+        change.counters = change.counters()?;
         Ok(change)
     }
 
@@ -79,7 +79,8 @@ impl<'t> Change<'t> {
     /// Writes what makes a new file a ledger.
     pub(super) fn found(&mut self, schema: u32, ledger_id: &str) -> Result<(), Failure> {
         self.put_meta(meta::SCHEMA, &schema)?;
-        self.put_meta(meta::LEDGER_ID, &ledger_id)
+        self.put_meta(meta::LEDGER_ID, &ledger_id)?;
+        self.put_meta(meta::STAGES, &StagesRecord::from_value(&Stages::default()))
     }
 
     pub(super) fn migrate(&mut self, steps: &[super::migrations::Step], to: u32) -> Result<(), Failure> {
@@ -90,8 +91,9 @@ impl<'t> Change<'t> {
     /// Writes counters and digests; says whether there is anything to commit.
     pub(super) fn finish(mut self) -> Result<bool, Failure> {
         if self.is_dirty {
-            let (counters, digests) = (self.counters, self.tables.digests());
+            let counters = self.counters;
             self.put_meta(meta::COUNTERS, &counters)?;
+            let digests = self.tables.digests()?;
             self.put_meta(meta::DIGESTS, &digests)?;
         }
         Ok(self.is_dirty)
@@ -130,6 +132,7 @@ impl<'t> Change<'t> {
     /// The inner error names two copies of one minidvodb that would meet; nothing may be committed then.
     pub fn rekey_host(&mut self, host: &Host, machine: &Machine) -> Result<Result<u64, PairTaken>, Failure> {
         let mut record = self.host_or_unknown(host)?;
+        let before = record.machine.clone();
         if record.machine != *machine || self.host(host)?.is_none() {
             record.machine = machine.clone();
             self.put_host(&record)?;
@@ -148,16 +151,18 @@ impl<'t> Change<'t> {
                 return Ok(Err(taken));
             }
         }
-        if count > 0 {
-            self.look_again(|target| target.host == *host)?;
+        if before != *machine {
+            // Either machine may lack a copy that it seemed to have.
+            self.look_again(&[&before, machine])?;
         }
         Ok(Ok(count))
     }
 
-    /// Lets the targets that `are_meant` go through their whole groups again at the next queueing.
-    fn look_again(&mut self, are_meant: impl Fn(&Target) -> bool) -> Result<(), Failure> {
+    /// Lets the targets of these machines go through their whole groups again at the next queueing.
+    fn look_again(&mut self, machines: &[&Machine]) -> Result<(), Failure> {
         for mut target in self.targets()? {
-            if are_meant(&target) && target.queued_through != 0 {
+            let machine = self.host_or_unknown(&target.host)?.machine;
+            if machines.contains(&&machine) && target.queued_through != 0 {
                 target.queued_through = 0;
                 self.put_target(&target)?;
             }

@@ -5,7 +5,7 @@
 
 use redb::{ReadableTable, ReadableTableMetadata as _};
 
-use super::look::{self, Look, decode_attempt, decode_copy, decode_host, decode_minidvodb, decode_target};
+use super::look::{Look, decode_attempt, decode_copy, decode_host, decode_minidvodb, decode_target};
 use super::tables::Tables;
 use super::{Failure, Snapshot};
 use crate::model::{CopyId, Outcome};
@@ -75,7 +75,7 @@ impl Snapshot {
         }
         self.stages()?;
         self.ledger_id()?;
-        self.meta_record::<look::Counters>(look::meta::COUNTERS)?;
+        self.counters()?;
         Ok(census)
     }
 

@@ -25,12 +25,12 @@ pub(super) mod meta {
     pub(in crate::ledger) const LEDGER_ID: &str = "ledger_id";
     pub(in crate::ledger) const COUNTERS: &str = "counters";
     pub(in crate::ledger) const STAGES: &str = "stages";
-    pub(in crate::ledger) const DIGESTS: &str = "digests";
+    pub(in crate::ledger) use super::tables::DIGESTS;
 }
 
 /// The numbers given last.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     pub(super) copy_id: u64,
     pub(super) eligible_number: u64,
 }
@@ -75,10 +75,11 @@ pub trait Look: HasTables {
 
     /// The three switches.
     fn stages(&self) -> Result<Stages, Failure> {
-        match self.meta_record::<StagesRecord>(meta::STAGES)? {
-            Some(record) => record.into_value().map_err(Failure::Damaged),
-            None => Ok(Stages::default()),
-        }
+        let record = self.meta_record::<StagesRecord>(meta::STAGES)?;
+        record
+            .ok_or_else(|| Failure::Damaged("it has no stages".to_owned()))?
+            .into_value()
+            .map_err(Failure::Damaged)
     }
 
     /// A record of the meta table.
@@ -86,6 +87,12 @@ pub trait Look: HasTables {
     fn meta_record<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
         let bytes = self.tables().meta().get(key)?;
         bytes.map(|bytes| decode(&Place::new(tables::META.name(), key), bytes.value())).transpose()
+    }
+
+    /// The numbers given last.
+    #[doc(hidden)]
+    fn counters(&self) -> Result<Counters, Failure> {
+        self.meta_record(meta::COUNTERS)?.ok_or_else(|| Failure::Damaged("it has no counters".to_owned()))
     }
 
     /// The digests as they were kept, to be compared with the tables.

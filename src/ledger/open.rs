@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
+use fs2::FileExt as _;
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 
 use super::change::Change;
@@ -170,11 +171,32 @@ fn snapshot_of_any_version(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
 pub(super) fn open_for_reading(ledger: &Ledger) -> Result<ReadOnlyDatabase, Failure> {
     match wait_for(ledger, || builder(false).open_read_only(&ledger.file)) {
         Err(Wait::Redb(DatabaseError::RepairAborted)) => {
+            rehearse_recovery(ledger)?;
             drop(open_for_writing(ledger, true)?);
             Ok(wait_for(ledger, || builder(false).open_read_only(&ledger.file))?)
         }
         other => Ok(other?),
     }
+}
+
+/// Lets redb recover a copy of a file that a killed process left, and looks whether it is a ledger then: a
+/// file that is not, or is damaged, is left untouched.
+fn rehearse_recovery(ledger: &Ledger) -> Result<(), Failure> {
+    let folder = ledger.file.parent().unwrap_or(&ledger.file);
+    let mut copy = tempfile::Builder::new()
+        .prefix(".ledger.copy.")
+        .tempfile_in(folder)
+        .or_configuration(format!("cannot write into {folder}"))?;
+    let mut file = fs::File::open(&ledger.file).or_configuration(format!("cannot open {}", ledger.file))?;
+    let began = Instant::now();
+    while file.try_lock_shared().is_err() && began.elapsed() < PATIENCE {
+        std::thread::sleep(NAP);
+    }
+    std::io::copy(&mut file, &mut copy).or_configuration(format!("cannot copy {}", ledger.file))?;
+    drop(file);
+    builder(true).open(copy.path())?.close()?;
+    let db = builder(false).open_read_only(copy.path())?;
+    snapshot_of_any_version(&db)?.check_digests()
 }
 
 /// Opens for writing, with redb's check of the whole file or without.
@@ -208,20 +230,32 @@ fn wait_for<T>(ledger: &Ledger, open: impl Fn() -> Result<T, DatabaseError>) -> 
     loop {
         match open() {
             Err(DatabaseError::DatabaseAlreadyOpen) if began.elapsed() < PATIENCE => std::thread::sleep(NAP),
-            Err(DatabaseError::DatabaseAlreadyOpen) => {
-                let holder = holders::holder_of(&ledger.file);
-                return Err(Wait::TooLong(
-                    Error::try_again(format!(
-                        "the ledger {} has been held for {} s by {holder}",
-                        ledger.file,
-                        PATIENCE.as_secs()
-                    ))
-                    .hint("try again; if that process is stuck, end it"),
-                ));
-            }
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(Wait::TooLong(held_too_long(ledger))),
             other => return other.map_err(Wait::Redb),
         }
     }
+}
+
+/// Locks the file against everybody, waiting at most 30 s.
+pub(super) fn lock_file(ledger: &Ledger, file: &fs::File) -> Result<(), Failure> {
+    let began = Instant::now();
+    while file.try_lock_exclusive().is_err() {
+        if began.elapsed() >= PATIENCE {
+            return Err(held_too_long(ledger).into());
+        }
+        std::thread::sleep(NAP);
+    }
+    Ok(())
+}
+
+fn held_too_long(ledger: &Ledger) -> Error {
+    let holder = holders::holder_of(&ledger.file);
+    Error::try_again(format!(
+        "the ledger {} has been held for {} s by {holder}",
+        ledger.file,
+        PATIENCE.as_secs()
+    ))
+    .hint("try again; if that process is stuck, end it")
 }
 
 /// Makes a new ledger beside its final name and links it into place, so that a kill leaves no half one.

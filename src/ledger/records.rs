@@ -173,6 +173,8 @@ struct StandingRecord {
     next_probe_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     said_at_us: Option<i64>,
+    #[serde(default)]
+    shows_in_sending: bool,
     message: String,
 }
 
@@ -187,6 +189,7 @@ impl Record for StandingRecord {
             probes: value.probes,
             next_probe_us: value.next_probe.map(Timestamp::as_microsecond),
             said_at_us: value.said_at.map(Timestamp::as_microsecond),
+            shows_in_sending: value.shows_in_sending,
             message: value.message.clone(),
         }
     }
@@ -199,6 +202,7 @@ impl Record for StandingRecord {
             probes: self.probes,
             next_probe: self.next_probe_us.map(time).transpose()?,
             said_at: self.said_at_us.map(time).transpose()?,
+            shows_in_sending: self.shows_in_sending,
             message: self.message,
         })
     }
@@ -400,6 +404,8 @@ pub(super) struct CopyRecord {
     same_fault: u32,
     #[serde(default)]
     interruptions: u32,
+    #[serde(default)]
+    is_suspicious: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to_send_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -439,6 +445,7 @@ impl Record for CopyRecord {
             tries: value.tries,
             same_fault: value.same_fault,
             interruptions: value.interruptions,
+            is_suspicious: value.is_suspicious,
             to_send_bytes: value.to_send_bytes,
             bytes: value.bytes,
             files: value.files,
@@ -477,6 +484,7 @@ impl Record for CopyRecord {
             tries: self.tries,
             same_fault: self.same_fault,
             interruptions: self.interruptions,
+            is_suspicious: self.is_suspicious,
             to_send_bytes: self.to_send_bytes,
             bytes: self.bytes,
             files: self.files,

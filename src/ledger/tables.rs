@@ -13,6 +13,8 @@ use super::Failure;
 
 /// What belongs to the whole ledger: schema version, ledger id, counters, stages, digests.
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta.1");
+/// The key of the digests in the meta table.
+pub(super) const DIGESTS: &str = "digests";
 /// minidvodb_id: a minidvodb.
 pub(super) const MINIDVODBS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("minidvodbs.1");
 /// (group, number in the order of becoming eligible): minidvodb_id.
@@ -59,7 +61,7 @@ impl Digest {
     }
 }
 
-/// The digests of all tables but the meta table, by name.
+/// The digests of all tables, by name.
 pub(crate) type Digests = BTreeMap<String, Digest>;
 
 /// The hash of one entry, its table's name included.
@@ -81,6 +83,18 @@ pub(super) fn digest_of<K: Key + 'static, V: Value + 'static>(
     for entry in table.iter()? {
         let (key, value) = entry?;
         digest.add(entry_hash::<K, V>(name, &key.value(), &value.value()));
+    }
+    Ok(digest)
+}
+
+/// The digest of the meta table without the record that holds the digests.
+fn digest_of_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Digest, Failure> {
+    let mut digest = Digest::default();
+    for entry in meta.iter()? {
+        let (key, value) = entry?;
+        if key.value() != DIGESTS {
+            digest.add(entry_hash::<&str, &[u8]>(META.name(), &key.value(), &value.value()));
+        }
     }
     Ok(digest)
 }
@@ -146,10 +160,11 @@ macro_rules! tables {
             }
 
             /// The digests after all changes.
-            pub(super) fn digests(&self) -> Digests {
+            pub(super) fn digests(&self) -> Result<Digests, Failure> {
                 let mut digests = Digests::new();
                 $(self.$field.record_digest(&mut digests);)*
-                digests
+                digests.insert(META.name().to_owned(), digest_of_meta(&self.meta)?);
+                Ok(digests)
             }
         }
 
@@ -169,6 +184,7 @@ macro_rules! tables {
             pub(super) fn digests(&self) -> Result<Digests, Failure> {
                 let mut digests = Digests::new();
                 $(digests.insert($definition.name().to_owned(), digest_of($definition.name(), &self.$field)?);)*
+                digests.insert(META.name().to_owned(), digest_of_meta(&self.meta)?);
                 Ok(digests)
             }
         }

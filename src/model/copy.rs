@@ -131,6 +131,8 @@ pub struct Copy {
     pub same_fault: u32,
     /// Attempts in a row that were cut off and moved nothing.
     pub interruptions: u32,
+    /// Whether what is staged may differ from the source without showing it by size and time.
+    pub is_suspicious: bool,
     /// What the last attempt found still to be sent, in bytes.
     pub to_send_bytes: Option<u64>,
     /// Size of the minidvodb, in bytes, when it was last sized.
@@ -168,6 +170,7 @@ impl Copy {
             tries: 0,
             same_fault: 0,
             interruptions: 0,
+            is_suspicious: false,
             to_send_bytes: None,
             bytes: None,
             files: None,

@@ -140,7 +140,7 @@ text_type!(AbsolutePath);
 
 impl AbsolutePath {
     /// Reads a path: absolute, at most 255 bytes, no `.` or `..` component, no control character,
-    /// encodable in latin1. Blanks at the ends of a path would be lost in the table and are refused.
+    /// encodable in latin1.
     pub fn parse(text: &str) -> Result<Self, Refused> {
         let refused = |why: &str| Refused::new("the path", text, why);
         if !text.starts_with('/') {

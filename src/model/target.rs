@@ -73,6 +73,8 @@ pub struct Standing {
     pub next_probe: Option<Timestamp>,
     /// When the operators were last told.
     pub said_at: Option<Timestamp>,
+    /// Whether only sending shows it: then a look that finds nothing wrong does not end it, a full copy does.
+    pub shows_in_sending: bool,
     /// What ssh, rsync or the program said.
     pub message: String,
 }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::standing::Proof;
 use super::{Context, Deed, Pass, Served};
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Fault, Met, Scope};
@@ -21,7 +22,7 @@ use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
 /// The name of the folders that rsync keeps parts of files in.
-const PARTIAL: &str = ".minidvodbcopy-partial";
+pub(super) const PARTIAL: &str = ".minidvodbcopy-partial";
 /// So much of what was said is kept with an attempt, in characters.
 const SAID_MAX: usize = 4000;
 /// A disk is given the time to flush that it takes to write so slowly, in bytes a second, and some minutes.
@@ -90,6 +91,7 @@ impl Pass<'_> {
             change.put_attempt(&copy, &attempt)?;
             Ok(Some((copy, Some(attempt), change.ledger_id()?)))
         })?;
+        self.summary.tried += 1;
         let Some((copy, attempt, ledger_id)) = begun else { return Ok(Scope::Copy) };
         let Some(attempt) = attempt else {
             self.say_collision(&copy)?;
@@ -141,12 +143,22 @@ impl Pass<'_> {
                 };
                 change.put_attempt(&copy, &attempt)?;
                 change.put_known_copy(&copy)?;
-                settled.push(copy);
+                settled.push((copy, attempt));
             }
             Ok(())
         })?;
-        for copy in &settled {
-            self.context.ui.tell(&format!("{} was interrupted before; it goes on from there", title(copy)));
+        for (copy, attempt) in &settled {
+            if let Outcome::Faulted(fault) = attempt.outcome {
+                let message = format!(
+                    "cut off {} times in a row without having moved anything",
+                    retry::INTERRUPTIONS_MAX
+                );
+                say_fault(self.context, copy, &Met::new(fault, message), None);
+            } else {
+                self.context
+                    .ui
+                    .tell(&format!("{} was interrupted before; it goes on from there", title(copy)));
+            }
         }
         Ok(())
     }
@@ -188,6 +200,9 @@ impl<'p> Run<'_, 'p> {
             let message =
                 format!("{} is there, and this ledger did not put it there", self.copy.final_path());
             return Err(Halt::fault(Fault::PathTaken, message));
+        }
+        if view.staging.is_some() {
+            destination::end_orphans(&mut connection, &view, self.place(), self.setting(), &self.watch)?;
         }
         self.judge_space(&mut connection, &view, &source)?;
         let (staged, checksums) = self.send(&mut connection, &view, &source)?;
@@ -235,7 +250,7 @@ impl<'p> Run<'_, 'p> {
     fn look(&mut self, connection: &mut Connection) -> Result<View, Halt> {
         let view = destination::look(connection, self.place(), self.setting(), &self.watch);
         if !matches!(&view, Err(Halt::Fault(met)) if met.fault.scope() == Scope::Host) {
-            self.pass.heal_host(&self.served.target)?;
+            self.pass.heal_host(&self.served.target, Proof::Look)?;
         }
         let view = view?;
         self.enter(Phase::Space);
@@ -282,7 +297,7 @@ impl<'p> Run<'_, 'p> {
             to: &to,
             partial_name: &partial_name,
             bwlimit: self.served.target.bwlimit.as_deref(),
-            is_suspicious: self.copy.fault().is_some_and(|state| state.fault == Fault::VerifyMismatch),
+            is_suspicious: self.copy.is_suspicious,
         };
         let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
         let setting = &self.pass.context.setting;
@@ -309,9 +324,10 @@ impl<'p> Run<'_, 'p> {
         Ok((staged, checksums))
     }
 
-    /// A full disk can end rsync without a word of it: then the disk is asked.
+    /// A full disk can end rsync without a word of it: then the disk is asked. And an rsync at the far end that
+    /// somebody killed, while the connection lives, was interrupted.
     fn look_for_full_disk(&self, connection: &mut Connection, met: Met) -> Result<Met, Halt> {
-        if !matches!(met.fault, Fault::Foreign(11 | 12 | 23)) {
+        if !matches!(met.fault, Fault::Foreign(10 | 11 | 12 | 23 | 255)) {
             return Ok(met);
         }
         let Ok(view) = destination::look(connection, self.place(), self.setting(), &self.watch) else {
@@ -320,7 +336,13 @@ impl<'p> Run<'_, 'p> {
         let is_full = view.room.used_percent >= 100
             || view.room.free_bytes < view.room.block_bytes.saturating_mul(16)
             || view.room.inodes.is_some_and(|inodes| inodes.free == 0);
-        if is_full { Ok(Met { fault: Fault::NoRoom, ..met }) } else { Ok(met) }
+        if is_full {
+            Ok(Met { fault: Fault::NoRoom, ..met })
+        } else if rsync::was_cut_off(&met) {
+            Err(Halt::Cut(met.message))
+        } else {
+            Ok(met)
+        }
     }
 
     /// The destination's disk writes while both sides are compared.
@@ -436,6 +458,9 @@ impl<'p> Run<'_, 'p> {
             let message = format!("{} is not what was verified before its rename", self.copy.final_path());
             return Err(Halt::Fault(Met { is_for_ever: true, ..Met::new(Fault::VerifyMismatch, message) }));
         }
+        if let Some(mode) = source.as_ref().ok().and_then(Source::mode) {
+            destination::restore_mode(connection, view, self.place(), mode, self.setting(), &self.watch)?;
+        }
         self.enter(Phase::Recording);
         self.tidy(connection, view);
         Ok(Finished {
@@ -529,7 +554,7 @@ impl<'p> Run<'_, 'p> {
             }
             Err(Halt::Error(error)) => {
                 // The reason for the end may be the ledger itself; the first error is the one to show.
-                let _ = self.record_interruption(&error.to_string());
+                let _ = self.record_abandoned(&error.to_string());
                 return Err(error);
             }
         };
@@ -556,10 +581,12 @@ impl<'p> Run<'_, 'p> {
         self.copy.tries = 0;
         self.copy.same_fault = 0;
         self.copy.interruptions = 0;
+        self.copy.is_suspicious = false;
         self.copy.to_send_bytes = Some(0);
         self.copy.touch(now);
         self.write_end()?;
-        self.pass.heal_target(&self.served.target)?;
+        self.pass.heal_host(&self.served.target, Proof::FullCopy)?;
+        self.pass.heal_target(&self.served.target, Proof::FullCopy)?;
         let what = format!(
             "{}: full, {}, {} in {:.1} s, verified by {}",
             title(&self.copy),
@@ -584,6 +611,7 @@ impl<'p> Run<'_, 'p> {
         self.attempt.outcome = Outcome::Faulted(met.fault);
         self.attempt.said = said;
         self.copy.dtime_s = self.began.elapsed().as_secs_f32();
+        self.copy.is_suspicious |= matches!(met.fault, Fault::VerifyMismatch | Fault::SourceChanged);
         let scope = met.fault.scope();
         match scope {
             Scope::Copy => retry::after_fault(&mut self.copy, met, now),
@@ -597,9 +625,19 @@ impl<'p> Run<'_, 'p> {
         if scope == Scope::Copy {
             say_fault(self.context(), &self.copy, met, before);
         } else {
-            self.pass.set_standing(&self.served.target, met)?;
+            let shows_in_sending =
+                self.attempt.phase != Phase::Connecting && self.attempt.phase != Phase::Space;
+            self.pass.set_standing(&self.served.target, met, shows_in_sending)?;
         }
         Ok(scope)
+    }
+
+    /// Nothing is wrong with the copy: the whole pass cannot go on, and the attempt does not count.
+    fn record_abandoned(&mut self, why: &str) -> Result<()> {
+        self.attempt.said = clip(why);
+        self.attempt.outcome = Outcome::Interrupted;
+        self.copy.attempts = self.copy.attempts.saturating_sub(1);
+        self.write_end()
     }
 
     fn record_interruption(&mut self, why: &str) -> Result<()> {

@@ -98,9 +98,7 @@ struct Served {
 pub fn run(context: &Context, order: &Order) -> Result<Summary> {
     let mut summary = Summary::default();
     if !context.ledger.exists() {
-        return Err(Error::configuration(format!("there is no ledger in {}", context.state_dir)).hint(
-            "`minidvodbcopy minidvodb import` and `minidvodbcopy target add` make one; is this the right --state-dir?",
-        ));
+        return Err(no_ledger(context));
     }
     context.ledger.back_up_daily(context.now())?;
     let busy = context.ledger.read(|ledger| targets_with_work(ledger, order, context.now()))?;
@@ -127,6 +125,13 @@ pub fn run(context: &Context, order: &Order) -> Result<Summary> {
         summary.waiting = context.ledger.read(|ledger| count_waiting(ledger, order))?;
     }
     Ok(summary)
+}
+
+/// A pass without a ledger is more likely a wrong state folder than a wish.
+fn no_ledger(context: &Context) -> Error {
+    Error::configuration(format!("there is no ledger in {}", context.state_dir)).hint(
+        "`minidvodbcopy minidvodb import` and `minidvodbcopy target add` make one; is this the right --state-dir?",
+    )
 }
 
 /// What a pass would do, without doing it.
@@ -203,7 +208,7 @@ fn has_work(
         let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
         found = match load::judge(&copy, minidvodb.as_ref(), now, order.eagerness) {
             Verdict::Serve => true,
-            Verdict::NeedsPerson => is_reminder_due,
+            Verdict::NeedsPerson => is_reminder_due && notice::is_reminder_due(copy.epoch, now),
             Verdict::Wait | Verdict::NotEligible => false,
         };
         Ok(!found)
@@ -238,7 +243,11 @@ impl Pass<'_> {
             return Ok(());
         }
         if !served.stages.run {
-            return preview::tell(self.context, self.order, &served);
+            return if self.context.ui.is_heard() {
+                preview::tell(self.context, self.order, &served)
+            } else {
+                Ok(())
+            };
         }
         crate::transfer::rsync::check_here(&self.context.setting)?;
         if self.pass_the_door(target)? {
@@ -265,6 +274,7 @@ impl Pass<'_> {
         if !ledger.read(|ledger| ledger.has_candidates(&served.target))? {
             return Ok(());
         }
+        let mut queued_here = 0;
         loop {
             self.context.check_stop()?;
             let now = self.context.now();
@@ -303,7 +313,7 @@ impl Pass<'_> {
                 change.put_target(&target)?;
                 Ok((queued, collisions, found.has_more))
             })?;
-            self.summary.queued += queued;
+            queued_here += queued;
             for copy in collisions {
                 self.say_collision(&copy)?;
             }
@@ -312,8 +322,9 @@ impl Pass<'_> {
             }
         }
         let (group, host) = (&served.target.group, &served.target.host);
-        if self.summary.queued > 0 {
-            let copies = crate::ui::count(self.summary.queued, "minidvodb", "minidvodbs");
+        self.summary.queued += queued_here;
+        if queued_here > 0 {
+            let copies = crate::ui::count(queued_here, "minidvodb", "minidvodbs");
             self.context.ui.tell(&format!("queued {copies} of {group} for {host}"));
         }
         Ok(())
@@ -338,7 +349,7 @@ impl Pass<'_> {
     }
 
     fn is_limit_reached(&self) -> bool {
-        self.order.limit.is_some_and(|limit| self.summary.done.len() as u64 >= limit)
+        self.order.limit.is_some_and(|limit| self.summary.tried >= limit)
     }
 
     /// Step 2: the oldest pending copy behind `after` that is served now.
@@ -368,7 +379,9 @@ impl Pass<'_> {
         let mut faults = std::collections::BTreeMap::new();
         self.context.ledger.read(|ledger| {
             ledger.each_pending(&target.host, &target.group, |copy| {
-                if let Some(state) = copy.fault()
+                // A younger one was said when it was met, less than a day ago.
+                let is_due = notice::is_reminder_due(copy.epoch, now);
+                if let Some(state) = copy.fault().filter(|_| is_due)
                     && state.class != Class::Retry
                     && state.fault.scope() == Scope::Copy
                 {
@@ -377,21 +390,17 @@ impl Pass<'_> {
                 Ok(())
             })
         })?;
-        // What was said in this very pass is not repeated.
-        let is_first = target.reminded_at.is_none();
         if faults.is_empty() {
             return Ok(());
         }
-        if !is_first {
-            let listed: Vec<String> =
-                faults.values().map(|(fault, count)| format!("{fault} ({count})")).collect();
-            self.context.ui.notice(&format!(
-                "{} to {}: copies wait for a person: {}; see `minidvodbcopy list --faulted`",
-                target.group,
-                target.host,
-                listed.join(", ")
-            ));
-        }
+        let listed: Vec<String> =
+            faults.values().map(|(fault, count)| format!("{fault} ({count})")).collect();
+        self.context.ui.notice(&format!(
+            "{} to {}: copies wait for a person: {}; see `minidvodbcopy list --faulted`",
+            target.group,
+            target.host,
+            listed.join(", ")
+        ));
         target.reminded_at = Some(now);
         self.context.ledger.write(|change| change.put_target(&target))
     }

@@ -4,13 +4,14 @@
 
 use super::{Context, Order, Served, Summary, ordered_targets};
 use crate::error::Result;
+use crate::faults::{Fault, Met};
 use crate::ledger::{Look as _, Snapshot};
-use crate::model::{CopyId, HostRecord, Minidvodb, Need, Target};
+use crate::model::{CopyId, HostRecord, Minidvodb, Name, Target};
 use crate::plan::load::{self, Door, Verdict};
 use crate::plan::queue::{Decision, Queue};
 use crate::plan::space;
 use crate::transfer::destination::{self, Place, View};
-use crate::transfer::source::Source;
+use crate::transfer::source::{Source, Staged};
 use crate::transfer::{Connection, Halt, Watch};
 use crate::ui;
 
@@ -25,11 +26,16 @@ struct Wanted {
     minidvodb: Minidvodb,
     name: String,
     is_collision: bool,
+    /// The ledger's id and the folder's name, of a copy that was begun.
+    begun: Option<(String, Name)>,
 }
 
 /// See [`super::preview`].
 pub(super) fn preview(context: &Context, order: &Order, extra: Option<Target>) -> Result<Summary> {
     let mut summary = Summary::default();
+    if extra.is_none() && !context.ledger.exists() {
+        return Err(super::no_ledger(context));
+    }
     let targets = match extra {
         Some(target) => {
             let host = if context.ledger.exists() {
@@ -39,8 +45,7 @@ pub(super) fn preview(context: &Context, order: &Order, extra: Option<Target>) -
             };
             vec![(target, host)]
         }
-        None if context.ledger.exists() => context.ledger.read(|ledger| ordered_targets(ledger, order))?,
-        None => Vec::new(),
+        None => context.ledger.read(|ledger| ordered_targets(ledger, order))?,
     };
     if targets.is_empty() {
         context.ui.tell("no target is active: see `minidvodbcopy target show` and `minidvodbcopy host show`");
@@ -105,8 +110,8 @@ fn preview_target(
                 format!("{}{again}", ui::first_line(&standing.message)),
             )
         });
-        summary.waiting += wanted.len() as u64;
         summary.done.push(note(target, code, name, message));
+        wait(target, &wanted, summary);
         return Ok(());
     }
     if wanted.is_empty() {
@@ -114,11 +119,11 @@ fn preview_target(
         return Ok(());
     }
     match look(context, target) {
-        Ok(view) => judge(context, target, &view, wanted, summary),
+        Ok(mut there) => judge(context, target, host, &mut there, wanted, summary),
         Err(Halt::Fault(met)) => {
             summary.faulted += 1;
-            summary.waiting += wanted.len() as u64;
             summary.done.push(note(target, met.fault.code(), Some(met.fault.name()), met.message));
+            wait(target, &wanted, summary);
             Ok(())
         }
         Err(Halt::Cut(why)) => {
@@ -140,12 +145,14 @@ fn wanted(
 ) -> Result<Vec<Wanted>, crate::ledger::Failure> {
     let mut wanted = Vec::new();
     let stages = ledger.stages()?;
+    let ledger_id = ledger.ledger_id()?;
     ledger.each_pending(&target.host, &target.group, |copy| {
         let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
         match (load::judge(&copy, minidvodb.as_ref(), now, order.eagerness), minidvodb) {
             (Verdict::Serve, Some(minidvodb)) if wanted.len() < LOOKED_AT_MAX => {
+                let begun = (copy.last_attempt > 0).then(|| (ledger_id.clone(), copy.name.clone()));
                 let name = copy.name.to_string();
-                wanted.push(Wanted { copy: Some(copy.id), minidvodb, name, is_collision: false });
+                wanted.push(Wanted { copy: Some(copy.id), minidvodb, name, is_collision: false, begun });
             }
             _ => summary.waiting += 1,
         }
@@ -159,7 +166,8 @@ fn wanted(
                 summary.queued += 1;
                 let name = candidate.name.to_string();
                 let is_collision = decision == Decision::Collision;
-                wanted.push(Wanted { copy: None, minidvodb: candidate.minidvodb, name, is_collision });
+                let begun = None;
+                wanted.push(Wanted { copy: None, minidvodb: candidate.minidvodb, name, is_collision, begun });
             }
         }
     }
@@ -169,7 +177,22 @@ fn wanted(
     Ok(wanted)
 }
 
-fn look(context: &Context, target: &Target) -> Result<View, Halt> {
+/// What would be copied, and waits behind a fault.
+fn wait(target: &Target, wanted: &[Wanted], summary: &mut Summary) {
+    summary.waiting += wanted.len() as u64;
+    for wanted in wanted {
+        summary.done.push(Deed { outcome: "would wait with", ..deed_of(target, wanted) });
+    }
+}
+
+/// A destination that was looked at.
+struct There {
+    connection: Connection,
+    view: View,
+    watch: Watch,
+}
+
+fn look(context: &Context, target: &Target) -> Result<There, Halt> {
     let watch = Watch::new(context.stop.clone(), target.deadline_s);
     let mut connection = Connection::open(&target.host, &context.setting, &watch)?;
     let place = Place { path: &target.path, ledger_id: "0000000000000000", name: None };
@@ -178,48 +201,69 @@ fn look(context: &Context, target: &Target) -> Result<View, Halt> {
         && !known.is_same(&view.file_system)
     {
         let message = format!("{} was on {known}, and is on {} now", target.path, view.file_system);
-        return Err(Halt::fault(crate::faults::Fault::FilesystemChanged, message));
+        return Err(Halt::fault(Fault::FilesystemChanged, message));
     }
-    Ok(view)
+    Ok(There { connection, view, watch })
+}
+
+/// What an earlier attempt has sent of a copy.
+fn staged(
+    context: &Context,
+    there: &mut There,
+    target: &Target,
+    wanted: &Wanted,
+) -> Result<Vec<Staged>, Met> {
+    let Some((ledger_id, name)) = wanted.begun.as_ref() else { return Ok(Vec::new()) };
+    let place = Place { path: &target.path, ledger_id, name: Some(name) };
+    let folder = destination::staging_folder(place);
+    match destination::list(&mut there.connection, &there.view, &folder, &context.setting, &there.watch) {
+        Ok(staged) => Ok(staged),
+        Err(Halt::Fault(met)) => Err(met),
+        Err(halt) => Err(Met::new(Fault::HostUnreachable, format!("the connection was lost: {halt:?}"))),
+    }
 }
 
 /// Sizes every source and takes it off the room, as the copies would in their order.
 fn judge(
     context: &Context,
     target: &Target,
-    view: &View,
+    host: &HostRecord,
+    there: &mut There,
     wanted: Vec<Wanted>,
     summary: &mut Summary,
 ) -> Result<()> {
-    let mut taken = Need::default();
-    if let Err(met) = space::judge_limit(&view.room, target.max_used_percent) {
+    let reserved = crate::lock::reserved_by_others(&context.state_dir, &host.machine, std::process::id());
+    let mut room = there.view.room;
+    if let Err(met) = space::judge_limit(&room, target.max_used_percent) {
         summary.faulted += 1;
-        summary.waiting += wanted.len() as u64;
         summary.done.push(note(target, met.fault.code(), Some(met.fault.name()), met.message));
+        wait(target, &wanted, summary);
         return Ok(());
     }
-    let room = format!(
+    let words = format!(
         "{}, {} % used of at most {} %, {} free",
-        view.file_system.mount_point,
-        view.room.used_percent,
+        there.view.file_system.mount_point,
+        room.used_percent,
         target.max_used_percent,
-        ui::size(view.room.free_bytes)
+        ui::size(room.free_bytes)
     );
-    summary.done.push(note(target, 0, None, room));
+    summary.done.push(note(target, 0, None, words));
     for wanted in wanted {
         context.check_stop()?;
         let mut deed = deed_of(target, &wanted);
         let judged = if wanted.is_collision {
-            Err(crate::faults::Met::new(
-                crate::faults::Fault::NameCollision,
-                "another minidvodb goes to the same final path",
-            ))
+            Err(Met::new(Fault::NameCollision, "another minidvodb goes to the same final path"))
         } else {
             Source::read(&wanted.minidvodb.path).and_then(|source| {
                 deed.bytes = Some(source.bytes());
-                let need = source.need(&[], "", view.room.block_bytes);
-                space::judge_room(&view.room, need, taken)?;
-                taken += need;
+                let staged = staged(context, there, target, &wanted)?;
+                let need = source.need(&staged, &source.free_name(super::attempt::PARTIAL), room.block_bytes);
+                space::judge_room(&room, need, reserved)?;
+                // The copies before it have taken theirs by then.
+                room.free_bytes = room.free_bytes.saturating_sub(need.bytes);
+                if let Some(inodes) = &mut room.inodes {
+                    inodes.free = inodes.free.saturating_sub(need.inodes);
+                }
                 Ok(())
             })
         };

@@ -7,6 +7,9 @@ use serde::Serialize;
 /// The summary of a pass; as JSON, what `run --json` prints.
 #[derive(Debug, Default, Serialize)]
 pub struct Summary {
+    /// Copies tried, by which `--limit` counts.
+    #[serde(skip)]
+    pub tried: u64,
     /// Minidvodbs put into the queue.
     pub queued: u64,
     /// Copies that became full.

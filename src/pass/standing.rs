@@ -3,7 +3,7 @@
 //! Invariant: the queue behind such a fault is left as it is; the copies that met it show its code until the
 //! cause is gone.
 
-use super::{Context, Pass, Served};
+use super::{Context, Deed, Pass, Served};
 use crate::error::Result;
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
@@ -13,6 +13,15 @@ use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Place, View};
 use crate::transfer::{Connection, Halt, Watch};
 use crate::ui;
+
+/// What has shown that a host or target is all right again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// A look that sent nothing: enough unless only sending shows the fault.
+    Look,
+    /// A copy that became full.
+    FullCopy,
+}
 
 impl Pass<'_> {
     /// Accepts or refuses what was found at a target's path: the file system first, then the limit.
@@ -40,7 +49,7 @@ impl Pass<'_> {
     }
 
     /// Writes a fault of a host or target down, and says it if it is news.
-    pub(super) fn set_standing(&mut self, target: &Target, met: &Met) -> Result<()> {
+    pub(super) fn set_standing(&mut self, target: &Target, met: &Met, shows_in_sending: bool) -> Result<()> {
         let now = self.context.now();
         let standing = self.context.ledger.write(|change| {
             update_standing(change, target, met.fault.scope(), |before| {
@@ -54,6 +63,8 @@ impl Pass<'_> {
                     last_seen: now,
                     probes,
                     next_probe: is_probed.then(|| retry::next_try(now, probes, seed(&target.host))),
+                    shows_in_sending: shows_in_sending
+                        || same.as_ref().is_some_and(|same| same.shows_in_sending),
                     said_at: same.and_then(|same| same.said_at),
                     message: met.message.clone(),
                 })
@@ -66,13 +77,13 @@ impl Pass<'_> {
     }
 
     /// The host has answered: a fault of it is over.
-    pub(super) fn heal_host(&mut self, target: &Target) -> Result<()> {
-        heal(self.context, target, Scope::Host)
+    pub(super) fn heal_host(&mut self, target: &Target, proof: Proof) -> Result<()> {
+        heal(self.context, target, Scope::Host, proof)
     }
 
     /// The target's path is as it should be: a fault of it is over.
-    pub(super) fn heal_target(&mut self, target: &Target) -> Result<()> {
-        heal(self.context, target, Scope::Target)
+    pub(super) fn heal_target(&mut self, target: &Target, proof: Proof) -> Result<()> {
+        heal(self.context, target, Scope::Target, proof)
     }
 }
 
@@ -99,9 +110,27 @@ impl Pass<'_> {
     /// An operator's own pass says why it does nothing.
     fn refuse_closed(&mut self, target: &Target, standings: &[Standing]) {
         for standing in standings.iter().filter(|standing| standing.next_probe.is_none()) {
-            self.summary.faulted += 1;
+            self.note_fault(target, standing.fault, standing.message.clone());
             self.context.ui.notice(&standing_text(target, standing));
         }
+    }
+
+    /// A fault of a host or target, met without a copy, in the pass's report.
+    fn note_fault(&mut self, target: &Target, fault: Fault, message: String) {
+        self.summary.faulted += 1;
+        self.summary.done.push(Deed {
+            minidvodbcopy_id: None,
+            minidvodb_id: None,
+            name: None,
+            minidvodb_group: target.group.to_string(),
+            destination_host: target.host.to_string(),
+            outcome: "faulted",
+            fault: fault.code(),
+            fault_name: Some(fault.name()),
+            bytes: None,
+            seconds: 0.0,
+            message: Some(message),
+        });
     }
 
     /// One connection that sends nothing.
@@ -109,18 +138,15 @@ impl Pass<'_> {
         let watch = Watch::new(self.context.stop.clone(), target.deadline_s);
         match self.look_only(target, &watch) {
             Ok(()) => {
-                // That a path can be written, within its quota, only a copy shows: then the copy heals it.
-                let current =
-                    self.context.ledger.read(|ledger| ledger.target(&target.host, &target.group))?;
-                let fault = current.and_then(|target| target.standing).map(|standing| standing.fault);
-                if fault != Some(Fault::PathDenied) || !self.has_pending(target)? {
-                    self.heal_target(target)?;
-                }
+                // What only sending shows, a copy heals; where there is none to send, the look must do.
+                let proof = if self.has_pending(target)? { Proof::Look } else { Proof::FullCopy };
+                self.heal_host(target, proof)?;
+                self.heal_target(target, proof)?;
                 Ok(true)
             }
             Err(Halt::Fault(met)) if met.fault.scope() != Scope::Copy => {
-                self.summary.faulted += 1;
-                self.set_standing(target, &met)?;
+                self.note_fault(target, met.fault, met.message.clone());
+                self.set_standing(target, &met, false)?;
                 self.context
                     .ui
                     .tell(&format!("{} to {}: still fault {}", target.group, target.host, met.fault));
@@ -146,7 +172,7 @@ impl Pass<'_> {
         let place = Place { path: &target.path, ledger_id: &ledger_id, name: None };
         let view = destination::look(&mut connection, place, setting, watch);
         if !matches!(&view, Err(Halt::Fault(met)) if met.fault.scope() == Scope::Host) {
-            self.heal_host(target)?;
+            self.heal_host(target, Proof::Look)?;
         }
         self.judge_target(target, &view?)
     }
@@ -234,8 +260,11 @@ fn standing_of(context: &Context, target: &Target, scope: Scope) -> Result<Optio
 }
 
 /// Ends a standing fault: says so once, and takes its code from the copies that show it.
-fn heal(context: &Context, target: &Target, scope: Scope) -> Result<()> {
+fn heal(context: &Context, target: &Target, scope: Scope, proof: Proof) -> Result<()> {
     let Some(standing) = standing_of(context, target, scope)? else { return Ok(()) };
+    if standing.shows_in_sending && proof == Proof::Look {
+        return Ok(());
+    }
     context.ledger.write(|change| {
         update_standing(change, target, scope, |_| None)?;
         let groups: Vec<Group> = match scope {

@@ -143,6 +143,7 @@ mod tests {
             probes: 1,
             next_probe: Some(retry::next_try(now, 1, 0)),
             said_at: None,
+            shows_in_sending: false,
             message: String::new(),
         };
         assert_eq!(door(None, now, Eagerness::Scheduled), Door::Open);

@@ -59,6 +59,7 @@ mod tests {
             probes: 1,
             next_probe: None,
             said_at: None,
+            shows_in_sending: false,
             message: String::new(),
         };
         assert!(is_standing_due(&standing, at(0)));

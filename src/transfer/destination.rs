@@ -114,7 +114,7 @@ fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt> {
     let text = String::from_utf8_lossy(&answer.output);
     let value = |key: &str| {
         let prefix = format!("{PART}{key} ");
-        text.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::trim)
+        text.lines().find_map(|line| line.strip_prefix(&prefix))
     };
     let tools: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("-- tool ")).collect();
     if !tools.is_empty() {
@@ -141,8 +141,8 @@ fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt> {
         at: at.to_owned(),
         room,
         file_system,
-        published: value("published").and_then(parse_identity),
-        staging: value("staging").and_then(parse_identity),
+        published: value("published").map(str::trim).and_then(parse_identity),
+        staging: value("staging").map(str::trim).and_then(parse_identity),
     })
 }
 
@@ -159,6 +159,54 @@ fn parse_identity(text: &str) -> Option<Identity> {
     Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
 }
 
+/// Ends what an earlier attempt has left running there: an rsync whose connection was cut off without a word
+/// may sleep for hours, wake up, and write into the folder that has its final name by then. Such a process
+/// works in the staging folder, and is known by that.
+///
+/// # Errors
+/// 242 where one does not end.
+pub fn end_orphans(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let folder = format!("{}/{}", view.at.trim_end_matches('/'), place.staging());
+    let (itself, below) = (quote(&quote_pattern(&folder)), quote(&format!("{}/*", quote_pattern(&folder))));
+    let script = format!(
+        "for i in 1 2 3 4 5 6 7 8 9 10; do
+  alive=
+  for p in $(find /proc/[0-9]*/cwd -maxdepth 0 \\( -lname {itself} -o -lname {below} \\) -printf '%h\\n' 2>/dev/null); do
+    c=; read -r c 2>/dev/null < \"$p/comm\"
+    [ \"$c\" = rsync ] || continue
+    kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
+  done
+  [ -n \"$alive\" ] || exit 0
+  sleep 0.5
+done
+exit 1"
+    );
+    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    if answer.status == 0 {
+        return Ok(());
+    }
+    let message = format!("an rsync of an earlier attempt at {} does not end: {}", place.path, answer.text());
+    Err(Halt::fault(Fault::Stalled, message))
+}
+
+/// A pattern that matches exactly `text`.
+fn quote_pattern(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 /// The files in a folder below the target's path, with folders and all.
 ///
 /// # Errors
@@ -172,7 +220,7 @@ pub fn list(
 ) -> Result<Vec<Staged>, Halt> {
     let script =
         format!("cd -P -- {} && find ./{} -printf '%y %s %T@ %P\\0'", quote(&view.at), quote(folder));
-    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    let answer = connection.run_long(&script, setting.limits.stall, watch)?;
     let records = answer.output.split(|&b| b == 0).filter(|record| !record.is_empty());
     Ok(records.filter_map(parse_listed).collect())
 }
@@ -226,7 +274,7 @@ stat -c '%d %i' -- ./{staging}",
     Err(Halt::fault(outcome::of_target_message(&message), message))
 }
 
-/// Removes what an earlier attempt left of partial files.
+/// Removes what an earlier attempt left of partial files. The folders that held them keep their times.
 ///
 /// # Errors
 /// Any halt.
@@ -239,7 +287,11 @@ pub fn remove_partials(
     watch: &Watch,
 ) -> Result<(), Halt> {
     let script = format!(
-        "cd -P -- {} && find ./{} -depth -type d -name {} -exec rm -rf -- {{}} +",
+        "cd -P -- {} || exit 1
+t=$(mktemp) || exit 1
+find ./{} -depth -type d -name {} -exec /bin/sh -c '
+  touch -r \"${{1%/*}}\" \"$2\" && rm -rf -- \"$1\" && touch -r \"$2\" \"${{1%/*}}\"' sh {{}} \"$t\" \\;
+rm -f -- \"$t\"",
         quote(&view.at),
         quote(&place.staging()),
         quote(partial_name)
@@ -297,9 +349,12 @@ pub fn publish(
         "cd -P -- {at} || exit 1
 if [ -e ./{name} ] || [ -L ./{name} ]; then exit 25; fi
 [ \"$(stat -c '%d %i' -- ./{staging})\" = '{device} {inode}' ] || {{ echo 'the staging folder is another one now'; exit 1; }}
+mode=$(stat -c %a -- ./{staging}) || exit 1
+[ -w ./{staging} ] || chmod u+w -- ./{staging} || exit 1
 mv -nT -- ./{staging} ./{name} || exit 1
 [ \"$(stat -c '%d %i' -- ./{name})\" = '{device} {inode}' ] || exit 25
 [ ! -e ./{staging} ] || {{ echo 'the rename left the staging folder behind'; exit 1; }}
+[ \"$(stat -c %a -- ./{name})\" = \"$mode\" ] || chmod \"$mode\" -- ./{name} || exit 1
 sync -f -- . || exit 1",
         at = quote(&view.at),
         device = staged.device,
@@ -317,6 +372,24 @@ sync -f -- . || exit 1",
             Err(Halt::fault(outcome::of_target_message(&message), message))
         }
     }
+}
+
+/// Gives the published folder its source's mode, where a kill came between the rename and that; a folder
+/// that its owner may not write can't be renamed, and is made writable for it.
+///
+/// # Errors
+/// Any halt.
+pub fn restore_mode(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    mode: u32,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let name = quote(place.name.map_or("", Name::as_str));
+    let script = format!("cd -P -- {} && chmod {:o} -- ./{name}", quote(&view.at), mode & 0o7777);
+    expect_done(connection, &script, "restoring the mode", setting, watch)
 }
 
 /// Removes the staging folders that are empty.

@@ -1,13 +1,14 @@
 //! The guard: a process that ends all children of an attempt when the pass is gone, however it went.
 //!
 //! It leads the attempt's process group and waits on a pipe whose other end only the pass holds. When that
-//! end is closed, by the pass or by the kernel because the pass was killed, it removes the socket folder and
-//! kills the group, itself included. Invariant: while an attempt's children may live, their guard does.
+//! end is closed, by the pass (which says so first) or by the kernel because the pass was killed, it removes
+//! the socket folder and kills the group, itself included. Invariant: while an attempt's children may live, their guard does.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -24,6 +25,8 @@ pub struct ProcessGroup {
     socket_dir: Option<PathBuf>,
 }
 
+/// After a kill of the pass, children are given so long to end by themselves.
+const MANNERS: Duration = Duration::from_millis(300);
 /// The guard is given so long to end the group before it is ended from here.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -51,7 +54,9 @@ impl ProcessGroup {
     }
 
     fn kill(&mut self) {
-        drop(self.guard.stdin.take());
+        if let Some(mut pipe) = self.guard.stdin.take() {
+            let _ = pipe.write_all(b".");
+        }
         let began = Instant::now();
         while self.is_guarded() && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(1));
@@ -75,13 +80,28 @@ impl Drop for ProcessGroup {
 
 /// What the guard does: waits until the pass is gone, then ends the group.
 pub fn stand_guard(socket_dir: Option<PathBuf>) -> ! {
-    let mut nothing = [0u8; 64];
-    while !matches!(std::io::stdin().read(&mut nothing), Ok(0) | Err(_)) {}
+    // A SIGTERM to the group, its own included, must not end the guard.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::default());
+    let (mut buffer, mut is_orderly) = ([0u8; 64], false);
+    loop {
+        match std::io::stdin().read(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => is_orderly = true,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let own_group = rustix::process::getpgrp();
+    let leads = own_group == rustix::process::getpid();
+    if leads && !is_orderly {
+        // The pass was killed: an rsync that is asked keeps what has arrived of a file.
+        let _ = rustix::process::kill_process_group(own_group, Signal::TERM);
+        std::thread::sleep(MANNERS);
+    }
     if let Some(dir) = socket_dir {
         let _ = std::fs::remove_dir_all(dir);
     }
-    let own_group = rustix::process::getpgrp();
-    if own_group == rustix::process::getpid() {
+    if leads {
         let _ = rustix::process::kill_process_group(own_group, Signal::KILL);
     }
     std::process::exit(0);

@@ -17,6 +17,8 @@ use crate::error::IoContext as _;
 pub(super) const TICK: Duration = Duration::from_millis(100);
 /// After a child's end, so long for the last of its output, which a grandchild may hold open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// A child that is asked to end is given so long.
+const MANNERS: Duration = Duration::from_millis(400);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The first and last of what a child says on standard error.
@@ -167,6 +169,14 @@ impl Process {
             watch.check()?;
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Asks it to end, and gives it a moment: rsync then keeps what has arrived of a file.
+    pub(super) fn ask_to_end(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.end_within(MANNERS);
     }
 
     /// How it ended, if it ends within `patience`.

@@ -14,6 +14,7 @@ use super::process::{Ended, Event, Process, TICK};
 use super::source::{Kind, Source, shown};
 use super::{Connection, Halt, Setting, Watch, outcome, ssh};
 use crate::error::{Error, IoContext as _};
+use crate::faults::{Fault, Met};
 use crate::model::Verify;
 
 /// Fewer bytes than these, in the watchdog's time, is nothing: a peer's signs of life are smaller.
@@ -109,7 +110,7 @@ pub fn send(
     let remote = remote_shell(connection);
     let command = cmd!(
         shell,
-        "rsync -a -s -8 {partial} --delete {timeout} {optional...} --outbuf=L --info=progress2 --debug=nstr
+        "rsync -a -s -8 {partial} --delete {timeout} {optional...} --outbuf=L --info=progress2,stats1 --debug=nstr
         '--out-format=%i %C %l %n' {remote...} -- {from} {to}"
     );
     let mut checksums = Checksums::default();
@@ -118,6 +119,9 @@ pub fn send(
         if let Some(bytes) = parse_progress(line) {
             sent = bytes;
             progress(bytes);
+        } else if let Some(bytes) = parse_sent(line) {
+            // Progress counts what was there already of a file that is gone on with; this is what went out.
+            sent = bytes;
         } else if let Some(algorithm) = parse_algorithm(line) {
             checksums.algorithm = algorithm;
         } else if let Some(Item { checksum: Some(checksum), path, .. }) = parse_item(line) {
@@ -188,10 +192,13 @@ fn drive(
             Event::Nothing => {}
             Event::End => break,
         }
-        watch.check()?;
-        connection.check_guard()?;
-        if let Some(stall) = stall {
-            dog.check(|| process.moved_bytes(), stall)?;
+        let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| match stall {
+            Some(stall) => dog.check(|| process.moved_bytes(), stall),
+            None => Ok(()),
+        });
+        if verdict.is_err() {
+            process.ask_to_end();
+            verdict?;
         }
     }
     process.end(watch)
@@ -235,7 +242,7 @@ impl Watchdog {
         }
         if self.moved_at.elapsed() > stall {
             return Err(Halt::fault(
-                crate::faults::Fault::Stalled,
+                Fault::Stalled,
                 format!("nothing moved for {} s while sending", stall.as_secs()),
             ));
         }
@@ -270,6 +277,30 @@ fn parse_progress(line: &[u8]) -> Option<u64> {
     let mut words = text.split_ascii_whitespace();
     let number = words.next()?;
     if !text.starts_with(' ') || !words.next()?.ends_with('%') || !words.next()?.ends_with("B/s") {
+        return None;
+    }
+    let digits: String = number.chars().filter(|&c| c != ',' && c != '.').collect();
+    digits.parse().ok()
+}
+
+/// Whether a fault says no more than that the far end went away.
+pub fn was_cut_off(met: &Met) -> bool {
+    let is_known = |line: &str| {
+        line.contains("connection unexpectedly closed")
+            || line.contains("Broken pipe (32)")
+            || line.starts_with("rsync error: ")
+            || line.contains("Connection reset by peer")
+            || line == "Killed"
+            || line == "Terminated"
+    };
+    matches!(met.fault, Fault::Foreign(10 | 12 | 255)) && met.message.lines().all(is_known)
+}
+
+/// The bytes in `sent 310,211 bytes  received 96 bytes  206,871.33 bytes/sec`.
+fn parse_sent(line: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(line).ok()?.strip_prefix("sent ")?;
+    let (number, rest) = text.split_once(" bytes  received ")?;
+    if !rest.ends_with("/sec") {
         return None;
     }
     let digits: String = number.chars().filter(|&c| c != ',' && c != '.').collect();

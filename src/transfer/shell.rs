@@ -18,8 +18,12 @@ use crate::error::IoContext as _;
 use crate::faults::Fault;
 use crate::model::Host;
 
-/// The most that a script's answer may have, in bytes.
-const ANSWER_MAX_BYTES: usize = 512 * 1024 * 1024;
+/// The most that the answer to a greeting may have, in bytes.
+const GREETING_MAX_BYTES: usize = 16 * 1024;
+/// The most that a script's answer may have.
+const ANSWER_MAX_BYTES: usize = 1024 * 1024;
+/// The most that the list of a folder may have: some two million files.
+const LONG_ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// The most of a login shell's rubbish that is shown.
 const RUBBISH_MAX_BYTES: usize = 400;
 
@@ -78,7 +82,7 @@ impl Connection {
     fn greet(&mut self, setting: &Setting, watch: &Watch) -> Result<(), Halt> {
         let patience = setting.limits.connect + setting.limits.answer;
         self.send("")?;
-        let answer = self.answer(patience, watch)?;
+        let answer = self.answer_of(GREETING_MAX_BYTES, patience, watch)?;
         if answer.output.is_empty() {
             return Ok(());
         }
@@ -99,6 +103,17 @@ impl Connection {
         self.answer(patience, watch)
     }
 
+    /// Runs a script with a long answer.
+    pub(super) fn run_long(
+        &mut self,
+        script: &str,
+        patience: Duration,
+        watch: &Watch,
+    ) -> Result<Answer, Halt> {
+        self.send(script)?;
+        self.answer_of(LONG_ANSWER_MAX_BYTES, patience, watch)
+    }
+
     /// Starts a script; [`Self::answer`] waits for its end.
     pub(super) fn send(&mut self, script: &str) -> Result<(), Halt> {
         let body = if script.is_empty() { ":" } else { script };
@@ -112,6 +127,10 @@ impl Connection {
 
     /// Waits for the end of the script sent last.
     pub(super) fn answer(&mut self, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
+        self.answer_of(ANSWER_MAX_BYTES, patience, watch)
+    }
+
+    fn answer_of(&mut self, max_bytes: usize, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
         let began = Instant::now();
         let mut searched = 0;
         loop {
@@ -125,8 +144,9 @@ impl Connection {
             }
             watch.check()?;
             self.check_guard()?;
-            if self.received.len() > ANSWER_MAX_BYTES {
-                let message = format!("the shell of {} prints without end", self.host);
+            if self.received.len() > max_bytes {
+                let shown = String::from_utf8_lossy(&self.received[..RUBBISH_MAX_BYTES.min(max_bytes)]);
+                let message = format!("the shell of {} prints without end: {}", self.host, shown.trim());
                 return Err(Halt::fault(Fault::HostTools, message));
             }
             if began.elapsed() > patience {

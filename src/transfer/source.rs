@@ -106,6 +106,11 @@ impl Source {
         Ok(Self { folder, entries })
     }
 
+    /// The mode of the folder itself.
+    pub fn mode(&self) -> Option<u32> {
+        self.entries.iter().find(|entry| entry.path.is_empty()).map(|entry| entry.mode)
+    }
+
     /// The size of all files, in bytes.
     pub fn bytes(&self) -> u64 {
         self.entries.iter().filter(|entry| entry.kind == Kind::File).map(|entry| entry.size).sum()
