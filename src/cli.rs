@@ -63,7 +63,7 @@ pub struct Run {
     #[argh(option, from_str_fn(group))]
     pub group: Option<Group>,
     /// try at most so many copies
-    #[argh(option)]
+    #[argh(option, from_str_fn(limit))]
     pub limit: Option<u64>,
     /// say what would be queued and copied, and whether there is room; change nothing
     #[argh(switch)]
@@ -87,7 +87,7 @@ pub struct CopyGroup {
     #[argh(positional, from_str_fn(path))]
     pub path: AbsolutePath,
     /// try at most so many copies
-    #[argh(option)]
+    #[argh(option, from_str_fn(limit))]
     pub limit: Option<u64>,
     /// say what would be queued and copied, and whether there is room; change nothing
     #[argh(switch)]
@@ -314,7 +314,7 @@ pub struct List {
     #[argh(option, from_str_fn(copy_id))]
     pub id: Option<CopyId>,
     /// at most so many
-    #[argh(option)]
+    #[argh(option, from_str_fn(limit))]
     pub limit: Option<u64>,
     /// table (the default), json or csv
     #[argh(option, from_str_fn(format), default = "Format::Table")]
@@ -415,6 +415,10 @@ pub struct LedgerRestore {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "compact", help_triggers("--help"))]
 pub struct LedgerCompact {}
+
+fn limit(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("the limit '{}' is not a whole number", text.escape_debug()))
+}
 
 fn host(text: &str) -> Result<Host, String> {
     Host::parse(text).map_err(|refused| refused.to_string())
@@ -560,8 +564,8 @@ fn usage_error(output: &str, words: &[&str]) -> Error {
     let message = lines.join(" ");
     // What this module's own readers say names the value and the reason, and needs no frame.
     let message = match message.split_once("': ").filter(|_| message.starts_with("Error parsing ")) {
-        Some((_, reason)) => reason.to_owned(),
-        None => {
+        Some((_, reason)) if reason.contains('\'') => reason.to_owned(),
+        _ => {
             let mut letters = message.chars();
             letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
         }

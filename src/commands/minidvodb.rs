@@ -271,7 +271,9 @@ fn list(context: &Context, words: &MinidvodbList) -> Result<()> {
     let header = ["id", "name", "group", "path", "state", "fault"];
     let mut columns = render::Columns::new(&header, &[0]);
     lines.iter().for_each(|line| columns.fit(line));
-    context.ui.print(&columns.header())?;
+    if !lines.is_empty() {
+        context.ui.print(&columns.header())?;
+    }
     for chunk in lines.chunks(CHUNK) {
         context.ui.print(&columns.rows(chunk))?;
     }

@@ -202,7 +202,10 @@ impl<'p> Run<'_, 'p> {
             return Err(Halt::fault(Fault::PathTaken, message));
         }
         if view.staging.is_some() {
-            destination::end_orphans(&mut connection, &view, self.place(), self.setting(), &self.watch)?;
+            let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
+            destination::end_orphans(&mut connection, &view, place, setting, watch)?;
+            let partial_name = source.free_name(PARTIAL);
+            destination::rescue_temporaries(&mut connection, &view, place, &partial_name, setting, watch)?;
         }
         self.judge_space(&mut connection, &view, &source)?;
         let (staged, checksums) = self.send(&mut connection, &view, &source)?;

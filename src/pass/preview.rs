@@ -181,7 +181,7 @@ fn wanted(
 fn wait(target: &Target, wanted: &[Wanted], summary: &mut Summary) {
     summary.waiting += wanted.len() as u64;
     for wanted in wanted {
-        summary.done.push(Deed { outcome: "would wait with", ..deed_of(target, wanted) });
+        summary.done.push(Deed { outcome: "cannot copy yet", ..deed_of(target, wanted) });
     }
 }
 

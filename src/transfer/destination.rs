@@ -195,6 +195,30 @@ exit 1"
     Err(Halt::fault(Fault::Stalled, message))
 }
 
+/// Moves the temporary files of an rsync that was killed (`.NAME.XXXXXX`) to where rsync looks for parts of
+/// files, so that what had arrived is not sent again. A part is no more than a hint: rsync compares the whole.
+///
+/// # Errors
+/// Any halt.
+pub fn rescue_temporaries(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    partial_name: &str,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let script = format!(
+        "cd -P -- {} && find ./{} -type f -name '.?*.??????' -exec /bin/sh -c '
+  d=${{1%/*}} b=${{1##*/}}; b=${{b#.}}; b=${{b%.??????}}
+  [ -e \"$d/$b\" ] || {{ mkdir -p -- \"$d/$2\" && mv -n -- \"$1\" \"$d/$2/$b\"; }}' sh {{}} {} \\;",
+        quote(&view.at),
+        quote(&place.staging()),
+        quote(partial_name)
+    );
+    expect_done(connection, &script, "keeping parts of files", setting, watch)
+}
+
 /// A pattern that matches exactly `text`.
 fn quote_pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());

@@ -25,8 +25,8 @@ pub struct ProcessGroup {
     socket_dir: Option<PathBuf>,
 }
 
-/// After a kill of the pass, children are given so long to end by themselves.
-const MANNERS: Duration = Duration::from_millis(300);
+/// After a kill of the pass, a local rsync is given so long to end by itself; it sleeps 400 ms of them.
+const MANNERS: Duration = Duration::from_millis(600);
 /// The guard is given so long to end the group before it is ended from here.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -93,8 +93,9 @@ pub fn stand_guard(socket_dir: Option<PathBuf>) -> ! {
     }
     let own_group = rustix::process::getpgrp();
     let leads = own_group == rustix::process::getpid();
-    if leads && !is_orderly {
-        // The pass was killed: an rsync that is asked keeps what has arrived of a file.
+    if leads && !is_orderly && socket_dir.is_none() {
+        // The pass was killed, and both ends of rsync are here: asked, it keeps what has arrived of a file. Over
+        // ssh the far end does so by itself.
         let _ = rustix::process::kill_process_group(own_group, Signal::TERM);
         std::thread::sleep(MANNERS);
     }

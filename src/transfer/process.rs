@@ -18,7 +18,7 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// After a child's end, so long for the last of its output, which a grandchild may hold open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A child that is asked to end is given so long.
-const MANNERS: Duration = Duration::from_millis(400);
+const MANNERS: Duration = Duration::from_millis(900);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The first and last of what a child says on standard error.

@@ -110,7 +110,7 @@ pub fn send(
     let remote = remote_shell(connection);
     let command = cmd!(
         shell,
-        "rsync -a -s -8 {partial} --delete {timeout} {optional...} --outbuf=L --info=progress2,stats1 --debug=nstr
+        "rsync -a -s -8 --no-whole-file {partial} --delete {timeout} {optional...} --outbuf=L --info=progress2,stats2 --debug=nstr
         '--out-format=%i %C %l %n' {remote...} -- {from} {to}"
     );
     let mut checksums = Checksums::default();
@@ -296,13 +296,9 @@ pub fn was_cut_off(met: &Met) -> bool {
     matches!(met.fault, Fault::Foreign(10 | 12 | 255)) && met.message.lines().all(is_known)
 }
 
-/// The bytes in `sent 310,211 bytes  received 96 bytes  206,871.33 bytes/sec`.
+/// The bytes in `Literal data: 310,211 bytes`.
 fn parse_sent(line: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(line).ok()?.strip_prefix("sent ")?;
-    let (number, rest) = text.split_once(" bytes  received ")?;
-    if !rest.ends_with("/sec") {
-        return None;
-    }
+    let number = std::str::from_utf8(line).ok()?.strip_prefix("Literal data: ")?.strip_suffix(" bytes")?;
     let digits: String = number.chars().filter(|&c| c != ',' && c != '.').collect();
     digits.parse().ok()
 }

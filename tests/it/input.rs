@@ -642,21 +642,21 @@ fn paths_of_targets_that_are_refused() {
         said.push_str(&ran.stderr);
     }
     expect![[r#"
-        minidvodbcopy: Error parsing positional argument 'path' with value '': the path '' must be absolute
+        minidvodbcopy: the path '' must be absolute
           hint: `minidvodbcopy help target add` shows what can be typed
-        minidvodbcopy: Error parsing positional argument 'path' with value 'data': the path 'data' must be absolute
+        minidvodbcopy: the path 'data' must be absolute
           hint: `minidvodbcopy help target add` shows what can be typed
-        minidvodbcopy: Error parsing positional argument 'path' with value '/data/../x': the path '/data/../x' must not have a component '.' or '..'
+        minidvodbcopy: the path '/data/../x' must not have a component '.' or '..'
           hint: `minidvodbcopy help target add` shows what can be typed
-        minidvodbcopy: Error parsing positional argument 'path' with value '/a/./b': the path '/a/./b' must not have a component '.' or '..'
+        minidvodbcopy: the path '/a/./b' must not have a component '.' or '..'
           hint: `minidvodbcopy help target add` shows what can be typed
-        minidvodbcopy: Error parsing positional argument 'path' with value '/a b': the path '/a\nb' has a control character, '\n', which no name may have
+        minidvodbcopy: the path '/a\nb' has a control character, '\n', which no name may have
           hint: `minidvodbcopy help target add` shows what can be typed
-        minidvodbcopy: Error parsing positional argument 'path' with value '/日本': the path '/日本' has the character '日', which the table's character set latin1 cannot hold
+        minidvodbcopy: the path '/日本' has the character '日', which the table's character set latin1 cannot hold
           hint: `minidvodbcopy help target add` shows what can be typed
-        minidvodbcopy: Error parsing positional argument 'path' with value '/data/.minidvodbcopy/x': the path '/data/.minidvodbcopy/x' leads into the staging folder .minidvodbcopy
+        minidvodbcopy: the path '/data/.minidvodbcopy/x' leads into the staging folder .minidvodbcopy
           hint: `minidvodbcopy help target add` shows what can be typed
-        minidvodbcopy: Error parsing positional argument 'path' with value '/.minidvodbcopy': the path '/.minidvodbcopy' leads into the staging folder .minidvodbcopy
+        minidvodbcopy: the path '/.minidvodbcopy' leads into the staging folder .minidvodbcopy
           hint: `minidvodbcopy help target add` shows what can be typed
     "#]].assert_eq(&said);
     let long = format!("/{}", "a".repeat(299));
@@ -706,12 +706,12 @@ fn hosts_that_are_refused_everywhere_that_a_host_is_typed() {
     assert!(!world.root.join("x").exists());
     let ran = world.run(&["host", "add", "a::b"]).expect(2);
     expect![[r#"
-        minidvodbcopy: Error parsing positional argument 'host' with value 'a::b': the host 'a::b' is not a host: letters, digits, '.', '_' and '-', a letter or digit first, and an optional user@ of that form
+        minidvodbcopy: the host 'a::b' is not a host: letters, digits, '.', '_' and '-', a letter or digit first, and an optional user@ of that form
           hint: `minidvodbcopy help host add` shows what can be typed
     "#]].assert_eq(&ran.stderr);
     let ran = world.run(&["host", "add", "--", "-oProxyCommand=x"]).expect(2);
     expect![[r#"
-        minidvodbcopy: Error parsing positional argument 'host' with value '-oProxyCommand=x': the host '-oProxyCommand=x' is not a host: letters, digits, '.', '_' and '-', a letter or digit first, and an optional user@ of that form
+        minidvodbcopy: the host '-oProxyCommand=x' is not a host: letters, digits, '.', '_' and '-', a letter or digit first, and an optional user@ of that form
           hint: `minidvodbcopy help host add` shows what can be typed
     "#]].assert_eq(&ran.stderr);
     world.run(&["host", "add", &long]).expect(2).says("longer than 253 bytes");
@@ -1263,93 +1263,93 @@ fn the_help_of_a_few_commands() {
     check(
         &["help"],
         expect![[r#"
-        Usage: minidvodbcopy [--state-dir <DIR>] [-v] [-q] [--version] [<command>] [<args>]
+            Usage: minidvodbcopy [--state-dir <DIR>] [-v] [-q] [--version] [<command>] [<args>]
 
-        Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
+            Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
 
-        Options:
-          --state-dir       the folder with ledger, locks, backups and manifests
-          -v, --verbose     say what is done also where no terminal is attached
-          -q, --quiet       say only what must be said
-          --version         print the version
-          --help, help      display usage information
+            Options:
+              --state-dir       the folder with ledger, locks, backups and manifests
+              -v, --verbose     say what is done also where no terminal is attached
+              -q, --quiet       say only what must be said
+              --version         print the version
+              --help            display usage information
 
-        Commands:
-          run               cron's command: one pass over every target whose host is on
-          copy              one pass for one group, now, also where the host is off;
-                            remembers the target
-          target            what to copy where
-          host              which hosts are on
-          stage             the three switches of the pass: queue, load, run
-          minidvodb         the minidvodbs known here
-          list              list copies; by default all of them
-          show              one copy with all its attempts and what they said
-          revert            clear the fault of copies that are still new, so that the
-                            next pass tries them again
-          faults            the table of fault codes, or one explained
-          ledger            the ledger's file itself
+            Commands:
+              run               cron's command: one pass over every target whose host is on
+              copy              one pass for one group, now, also where the host is off;
+                                remembers the target
+              target            what to copy where
+              host              which hosts are on
+              stage             the three switches of the pass: queue, load, run
+              minidvodb         the minidvodbs known here
+              list              list copies; by default all of them
+              show              one copy with all its attempts and what they said
+              revert            clear the fault of copies that are still new, so that the
+                                next pass tries them again
+              faults            the table of fault codes, or one explained
+              ledger            the ledger's file itself
 
-        Notes:
-          The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
-          Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal.
-    "#]],
+            Notes:
+              The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
+              Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal.
+        "#]],
     );
     check(
         &["help", "list"],
         expect![[r#"
-        Usage: minidvodbcopy list [--host <host>] [--group <group>] [--state <state>] [--pending] [--faulted] [--id <id>] [--limit <limit>] [--format <format>]
+            Usage: minidvodbcopy list [--host <host>] [--group <group>] [--state <state>] [--pending] [--faulted] [--id <id>] [--limit <limit>] [--format <format>]
 
-        list copies; by default all of them
+            list copies; by default all of them
 
-        Options:
-          --host            only this host
-          --group           only this group
-          --state           only this state: new or full
-          --pending         only copies still to be made
-          --faulted         only copies with a fault
-          --id              only this copy
-          --limit           at most so many
-          --format          table (the default), json or csv
-          --help, help      display usage information
-    "#]],
+            Options:
+              --host            only this host
+              --group           only this group
+              --state           only this state: new or full
+              --pending         only copies still to be made
+              --faulted         only copies with a fault
+              --id              only this copy
+              --limit           at most so many
+              --format          table (the default), json or csv
+              --help            display usage information
+        "#]],
     );
     check(
         &["help", "target", "add"],
         expect![[r#"
-        Usage: minidvodbcopy target add [--max-used <percent>] [--verify <verify>] [--deadline <seconds>] [--bwlimit <rate>] [--] <group> <host> <path>
+            Usage: minidvodbcopy target add [--max-used <percent>] [--verify <verify>] [--deadline <seconds>] [--bwlimit <rate>] [--] <group> <host> <path>
 
-        copy a group to a path on a host; adding it again changes it, and accepts the file system that is there
+            copy a group to a path on a host; adding it again changes it, and accepts the file system that is there
 
-        Positional Arguments:
-          group             the group to copy
-          host              the host to copy to, as ssh knows it; localhost is this
-                            machine, without ssh
-          path              the folder there that the minidvodbs go into; it must exist
+            Positional Arguments:
+              group             the group to copy
+              host              the host to copy to, as ssh knows it; localhost is this
+                                machine, without ssh
+              path              the folder there that the minidvodbs go into; it must exist
 
-        Options:
-          --max-used        refuse copies when more than this is used there, as df
-                            prints it (97)
-          --verify          how copies are verified: checksum (the default) or quick
-                            (sizes and times)
-          --deadline        the most that one attempt may take (17280)
-          --bwlimit         limit what is sent, as rsync's --bwlimit: KiB a second, or
-                            with a suffix such as 20m; 0: no limit
-          --help, help      display usage information
-    "#]],
+            Options:
+              --max-used        refuse copies when more than this is used there, as df
+                                prints it (97)
+              --verify          how copies are verified: checksum (the default) or quick
+                                (sizes and times)
+              --deadline        the most that one attempt may take (17280)
+              --bwlimit         limit what is sent, as rsync's --bwlimit: KiB a second, or
+                                with a suffix such as 20m; 0: no limit
+              --help            display usage information
+        "#]],
     );
     check(
         &["help", "minidvodb", "import"],
         expect![[r#"
-        Usage: minidvodbcopy minidvodb import [--] <file>
+            Usage: minidvodbcopy minidvodb import [--] <file>
 
-        take minidvodbs from a CSV file with the header minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state and optionally fault; a bad line stops it, and nothing is kept
+            take minidvodbs from a CSV file with the header minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state and optionally fault; a bad line stops it, and nothing is kept
 
-        Positional Arguments:
-          file              the file, or - for standard input
+            Positional Arguments:
+              file              the file, or - for standard input
 
-        Options:
-          --help, help      display usage information
-    "#]],
+            Options:
+              --help            display usage information
+        "#]],
     );
 }
 

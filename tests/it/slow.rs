@@ -289,13 +289,16 @@ pub fn log_rsync(world: &mut World) {
 /// Bytes that each run of rsync, to its regular end, has sent.
 pub fn wire_bytes(world: &World) -> Vec<u64> {
     let log = std::fs::read_to_string(world.root.join("rsync.log")).unwrap_or_default();
-    log.lines()
-        .filter(|line| line.contains("total size"))
-        .filter_map(|line| {
-            let (_, after) = line.split_once("sent ")?;
-            after.split_once(" bytes")?.0.replace(',', "").parse().ok()
-        })
-        .collect()
+    // A run that was asked for statistics logs a line for each, any other one all in one line.
+    let of_line = |line: &str| {
+        let after = match line.split_once("Total bytes sent: ") {
+            Some((_, after)) => after,
+            None if line.contains("total size") => line.split_once("sent ")?.1.split_once(" bytes")?.0,
+            None => return None,
+        };
+        after.trim().replace(',', "").parse().ok()
+    };
+    log.lines().filter_map(of_line).collect()
 }
 
 /// Gives everything in the world to a user without privileges, where the test itself has them.

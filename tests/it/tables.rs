@@ -469,13 +469,15 @@ fn some_faults_explained() {
         advice  read what rsync and ssh said with `minidvodbcopy show ID`, mend the cause, then revert the copy
     "#]].assert_eq(&explain("99"));
     expect![[r#"
-        minidvodbcopy: Error parsing positional argument 'fault' with value '0': '0' is no fault's code or name
+        minidvodbcopy: '0' is no fault's code or name
           hint: `minidvodbcopy help faults` shows what can be typed
-    "#]].assert_eq(&world.run(&["faults", "0"]).expect(2).stderr);
+    "#]]
+    .assert_eq(&world.run(&["faults", "0"]).expect(2).stderr);
     expect![[r#"
-        minidvodbcopy: Error parsing positional argument 'fault' with value 'path taken': 'path taken' is no fault's code or name
+        minidvodbcopy: 'path taken' is no fault's code or name
           hint: `minidvodbcopy help faults` shows what can be typed
-    "#]].assert_eq(&world.run(&["faults", "path taken"]).expect(2).stderr);
+    "#]]
+    .assert_eq(&world.run(&["faults", "path taken"]).expect(2).stderr);
 }
 
 /// Fails where anything that a terminal obeys is in the text.
