@@ -17,7 +17,7 @@ use crate::model::{
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Identity, Place, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job};
-use crate::transfer::source::{Source, Staged};
+use crate::transfer::source::{Entry, Kind, Source, Staged};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -211,6 +211,7 @@ impl<'p> Run<'_, 'p> {
         let (staged, checksums) = self.send(&mut connection, &view, &source)?;
         let (how, checksums) = self.flush_and_verify(&mut connection, &view, &source, checksums)?;
         self.expect_unchanged(minidvodb, &source)?;
+        self.expect_all_staged(&mut connection, &view, &source)?;
         self.publish(&mut connection, &view, &source, staged, how, &checksums)
     }
 
@@ -300,6 +301,7 @@ impl<'p> Run<'_, 'p> {
             to: &to,
             partial_name: &partial_name,
             bwlimit: self.served.target.bwlimit.as_deref(),
+            wants_checksums: self.served.target.verify == Verify::Quick,
             is_suspicious: self.copy.is_suspicious,
         };
         let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
@@ -363,13 +365,38 @@ impl<'p> Run<'_, 'p> {
         let to = format!("{}/{}", view.at.trim_end_matches('/'), destination::staging_folder(self.place()));
         let compared = rsync::compare(connection, source, &to, how, self.setting(), &self.watch)?;
         self.enter(Phase::Flushing);
-        let patience = FLUSH_AT_LEAST + Duration::from_secs(source.bytes() / SLOWEST_FLUSH_BYTES_PER_S);
-        destination::flushed(connection, patience, &self.watch)?;
+        destination::flushed(connection, flush_patience(source.bytes()), &self.watch)?;
         match (compared, how) {
             (Compared::Different(what), _) => Err(self.differs(source, &what)),
             (Compared::Equal(checksums), Verify::Checksum) => Ok((Verified::Checksum, checksums)),
             (Compared::Equal(_), Verify::Quick) => Ok((Verified::Quick, sent)),
         }
+    }
+
+    /// rsync's comparison has its own way with names such as `a[b]c`; where there is one on the way, the staging
+    /// folder is listed by the shell, which takes names as they are.
+    fn expect_all_staged(
+        &self,
+        connection: &mut Connection,
+        view: &View,
+        source: &Source,
+    ) -> Result<(), Halt> {
+        let folder = destination::staging_folder(self.place());
+        if !rsync::has_wildcard(&view.at) && !rsync::has_wildcard(&folder) {
+            return Ok(());
+        }
+        let there = destination::list(connection, view, &folder, self.setting(), &self.watch)?;
+        let mut there: Vec<_> =
+            there.iter().map(|e| (&e.path, e.is_file, e.is_file.then_some(e.size))).collect();
+        let is_file = |entry: &Entry| entry.kind == Kind::File;
+        let mut here: Vec<_> =
+            source.entries.iter().map(|e| (&e.path, is_file(e), is_file(e).then_some(e.size))).collect();
+        there.sort_unstable();
+        here.sort_unstable();
+        if there == here {
+            return Ok(());
+        }
+        Err(Halt::fault(Fault::VerifyMismatch, "the staging folder does not hold what the source does"))
     }
 
     /// What differs, differs because the source has changed, or because something damages the copy.
@@ -464,6 +491,9 @@ impl<'p> Run<'_, 'p> {
         if let Some(mode) = source.as_ref().ok().and_then(Source::mode) {
             destination::restore_mode(connection, view, self.place(), mode, self.setting(), &self.watch)?;
         }
+        // The kill may have come between the rename and its flush.
+        let patience = flush_patience(self.copy.bytes.unwrap_or_default());
+        destination::flush_published(connection, view, self.place(), patience, &self.watch)?;
         self.enter(Phase::Recording);
         self.tidy(connection, view);
         Ok(Finished {
@@ -672,6 +702,11 @@ impl<'p> Run<'_, 'p> {
         }
         Ok(())
     }
+}
+
+/// The time that a disk is given to write so many bytes.
+fn flush_patience(bytes: u64) -> Duration {
+    FLUSH_AT_LEAST + Duration::from_secs(bytes / SLOWEST_FLUSH_BYTES_PER_S)
 }
 
 /// Whether two states of a copy go to the same place under the same name.

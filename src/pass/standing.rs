@@ -181,6 +181,15 @@ impl Pass<'_> {
         Ok(self.context.ledger.read(|ledger| ledger.count_pending(&target.host, &target.group))? > 0)
     }
 
+    /// Whether a copy owns the final path that a staging folder was for.
+    fn has_owner(&self, target: &Target, staging: &str, ledger_id: &str) -> Result<bool> {
+        let Some(path) = final_path_of(staging, ledger_id) else { return Ok(false) };
+        self.context.ledger.read(|ledger| {
+            let machine = ledger.host_or_unknown(&target.host)?.machine;
+            Ok(ledger.owner_of(&machine, &path)?.is_some())
+        })
+    }
+
     /// Removes the staging folders of copies that go elsewhere now. A host that can't be reached meets its
     /// fault with the next copy; the folders wait.
     pub(super) fn remove_leftovers(&mut self, target: &Target) -> Result<()> {
@@ -201,9 +210,10 @@ impl Pass<'_> {
         };
         for (path, copy_id) in leftovers {
             let copy = self.context.ledger.read(|ledger| ledger.copy(copy_id))?;
+            // Another copy may have the place by now.
             let is_used_again = copy.is_some_and(|copy| {
                 copy.is_new() && staging_path(&copy.path, &ledger_id, &copy.name) == path
-            });
+            }) || self.has_owner(target, &path, &ledger_id)?;
             let is_settled = is_used_again
                 || match destination::remove_staging(&mut connection, &path, &ledger_id, setting, &watch) {
                     Ok(is_removed) => is_removed,
@@ -222,6 +232,12 @@ impl Pass<'_> {
         }
         Ok(())
     }
+}
+
+/// The final path that a staging folder was for.
+fn final_path_of(staging: &str, ledger_id: &str) -> Option<String> {
+    let (base, name) = staging.rsplit_once(&format!("/{}/{ledger_id}/", crate::model::STAGING))?;
+    Some(format!("{base}/{name}"))
 }
 
 /// Different hosts are probed at different moments.

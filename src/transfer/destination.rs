@@ -79,7 +79,9 @@ k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"{PART}bad $k\"; exit 0; }}
 [ \"$k\" = directory ] || {{ echo \"{PART}bad it is a $k: Not a directory\"; exit 0; }}
 cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permission denied'; exit 0; }}
 [ -w . ] || {{ echo '{PART}bad it is not writable: Permission denied or read-only'; exit 0; }}
-echo \"{PART}at $(pwd -P)\"
+a=$(pwd -P)
+case $a in *[[:cntrl:]]*) echo '{PART}bad it leads to a path with a control character: Permission denied'; exit 0;; esac
+printf '%s\\n' \"{PART}at $a\"
 n={name}
 [ -z \"$n\" ] || echo \"{PART}published $(stat -c '%d %i' -- \"./$n\" 2>/dev/null)\"
 [ -z \"$n\" ] || echo \"{PART}staging $(stat -c '%d %i' -- ./{staging} 2>/dev/null)\"
@@ -416,6 +418,22 @@ pub fn restore_mode(
     expect_done(connection, &script, "restoring the mode", setting, watch)
 }
 
+/// Writes a published folder, and its name, to the disk.
+///
+/// # Errors
+/// Any halt; a disk that can't be written is a fault.
+pub fn flush_published(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    patience: std::time::Duration,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let name = quote(place.name.map_or("", Name::as_str));
+    connection.send(&format!("cd -P -- {} && sync -f -- ./{name} && sync -f -- .", quote(&view.at)))?;
+    flushed(connection, patience, watch)
+}
+
 /// Removes the staging folders that are empty.
 ///
 /// # Errors
@@ -457,7 +475,9 @@ pub fn remove_staging(
     let script = format!(
         "cd -P -- {} 2>/dev/null || exit 7
 for d in ./{top} ./{ledger}; do [ ! -L \"$d\" ] || exit 1; done
-rm -rf -- ./{ledger}/{name} || exit 1
+[ -e ./{ledger}/{name} ] || exit 0
+g=./{ledger}/.gone.$$
+mv -T -- ./{ledger}/{name} \"$g\" && rm -rf -- \"$g\" || exit 1
 rmdir -- ./{ledger} ./{top} 2>/dev/null; :",
         quote(base)
     );

@@ -126,7 +126,12 @@ impl Process {
         loop {
             match self.pieces.recv_timeout(patience.saturating_sub(began.elapsed())) {
                 Ok(Piece::Output(bytes)) => return Event::Output(bytes),
-                Ok(Piece::Message(bytes)) => self.messages.add(&bytes),
+                Ok(Piece::Message(bytes)) => {
+                    self.messages.add(&bytes);
+                    if began.elapsed() >= patience {
+                        return Event::Nothing;
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return Event::End,
                 Err(RecvTimeoutError::Timeout) if self.has_ended() => return self.last_words(),
                 Err(RecvTimeoutError::Timeout) => return Event::Nothing,

@@ -17,6 +17,8 @@ use crate::error::{Error, IoContext as _};
 use crate::faults::{Fault, Met};
 use crate::model::Verify;
 
+/// What [`parse_item`] reads.
+const OUT_FORMAT: &str = "--out-format=%i %C %l %n";
 /// Fewer bytes than these, in the watchdog's time, is nothing: a peer's signs of life are smaller.
 const MOVED_BYTES_MIN: u64 = 1024;
 /// The longest line that is read; a name of 4,096 bytes, each escaped, fits.
@@ -48,6 +50,8 @@ pub struct Job<'a> {
     pub partial_name: &'a str,
     /// `--bwlimit`.
     pub bwlimit: Option<&'a str>,
+    /// Whether the checksums of what is sent are wanted: not where the comparison will give them.
+    pub wants_checksums: bool,
     /// Compare what is staged by checksum, not by size and time: after a mismatch.
     pub is_suspicious: bool,
 }
@@ -106,12 +110,13 @@ pub fn send(
     let timeout = format!("--timeout={}", (setting.limits.stall.as_secs() / 2).max(1));
     let optional: Vec<String> = (job.bwlimit.map(|rate| format!("--bwlimit={rate}")).into_iter())
         .chain(job.is_suspicious.then(|| "--checksum".to_owned()))
+        .chain(job.wants_checksums.then(|| OUT_FORMAT.to_owned()))
         .collect();
     let remote = remote_shell(connection);
     let command = cmd!(
         shell,
         "rsync -a -s -8 --no-whole-file {partial} --delete {timeout} {optional...} --outbuf=L --info=progress2,stats2 --debug=nstr
-        '--out-format=%i %C %l %n' {remote...} -- {from} {to}"
+        {remote...} -- {from} {to}"
     );
     let mut checksums = Checksums::default();
     let mut sent = 0;
@@ -162,9 +167,32 @@ pub fn compare(
 
 fn operands(connection: &Connection, from: &Utf8Path, to: &str) -> (String, String) {
     let from = format!("{from}/");
-    let to =
-        if connection.socket_dir.is_some() { format!("{}:{to}/", connection.host) } else { format!("{to}/") };
+    let to = if connection.socket_dir.is_some() {
+        format!("{}:{}/", connection.host, literal(to))
+    } else {
+        format!("{to}/")
+    };
     (from, to)
+}
+
+/// Whether a path has characters that rsync at the far end expands, `--secluded-args` or not.
+pub fn has_wildcard(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// The path as rsync at the far end must be told it, to take it as it is.
+fn literal(path: &str) -> String {
+    if !has_wildcard(path) {
+        return path.to_owned();
+    }
+    let mut literal = String::with_capacity(path.len() + 8);
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            literal.push('\\');
+        }
+        literal.push(c);
+    }
+    literal
 }
 
 fn remote_shell(connection: &Connection) -> Vec<String> {

@@ -271,3 +271,32 @@ fn a_read_only_minidvodb_arrives_for_a_user_without_privileges() {
     slow::expect_only(&world, &["ThreePi.1"]);
     assert_eq!(fs::metadata(world.there().join("ThreePi.1")).unwrap().permissions().mode() & 0o777, 0o555);
 }
+
+#[test]
+fn a_name_that_is_a_pattern_for_another_name_is_taken_as_it_is() {
+    let world = World::with_sshd();
+    let folders: Vec<_> = ["abc", "a[b]c", "a*c", "a?c"].map(|name| world.make(name, Shape::tiny())).into();
+    // The folder that the patterns fit is there already, in staging and in its place.
+    let rows: Vec<_> = (1..).zip(&folders).map(|(id, folder)| (id, "ThreePi", folder.as_path())).collect();
+    world.import(&rows);
+    world.ok(&["target", "add", "ThreePi", "ipp0222", world.there().as_str()]);
+    let ledger_id = {
+        world.ok(&["copy", "ThreePi", "ipp0222", world.there().as_str(), "--limit", "1"]);
+        world.expect_arrived("abc");
+        let manifest = std::process::Command::new("zcat")
+            .arg(world.state().join("manifests/1.tsv.gz"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(manifest.stdout).unwrap();
+        let header: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        header["ledger"].as_str().unwrap().to_owned()
+    };
+    let decoy = world.there().join(".minidvodbcopy").join(ledger_id).join("abc");
+    fs::create_dir_all(&decoy).unwrap();
+    fs::write(decoy.join("kept"), "kept").unwrap();
+    world.ok(&["copy", "ThreePi", "ipp0222", world.there().as_str()]);
+    for name in ["a[b]c", "a*c", "a?c"] {
+        world.expect_arrived(name);
+    }
+    assert_eq!(fs::read_to_string(decoy.join("kept")).unwrap(), "kept");
+}
