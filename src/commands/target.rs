@@ -203,7 +203,7 @@ fn show(context: &Context, words: &TargetShow) -> Result<()> {
         let mut shown = Vec::new();
         for target in ledger.targets()? {
             let host = ledger.host_or_unknown(&target.host)?;
-            let standing = target.standing.as_ref();
+            let (fault, fault_name, since, next_probe) = standing_parts(target.standing.as_ref());
             shown.push(Shown {
                 pending: ledger.count_pending(&target.host, &target.group)?,
                 minidvodb_group: target.group.to_string(),
@@ -215,10 +215,10 @@ fn show(context: &Context, words: &TargetShow) -> Result<()> {
                 bwlimit: target.bwlimit.clone(),
                 on: host.is_on,
                 file_system: target.file_system.as_ref().map(ToString::to_string),
-                fault: standing.map_or(0, |standing| standing.fault.code()),
-                fault_name: standing.map(|standing| standing.fault.name()),
-                since: standing.map(|standing| ui::rfc3339(standing.since)),
-                next_probe: standing.and_then(|standing| standing.next_probe).map(ui::rfc3339),
+                fault,
+                fault_name,
+                since,
+                next_probe,
             });
         }
         Ok(shown)

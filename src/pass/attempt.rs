@@ -294,7 +294,7 @@ impl<'p> Run<'_, 'p> {
         let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
         self.enter(Phase::Sending);
         self.write_attempt()?;
-        let to = format!("{}/{}", view.at.trim_end_matches('/'), destination::staging_folder(self.place()));
+        let to = view.below(&destination::staging_folder(self.place()));
         let partial_name = source.free_name(PARTIAL);
         let job = Job {
             source,
@@ -362,7 +362,7 @@ impl<'p> Run<'_, 'p> {
         let how = verification(self.served.target.verify, was_sent_at_once);
         self.enter(Phase::Verifying);
         destination::begin_flush(connection, view, self.place())?;
-        let to = format!("{}/{}", view.at.trim_end_matches('/'), destination::staging_folder(self.place()));
+        let to = view.below(&destination::staging_folder(self.place()));
         let compared = rsync::compare(connection, source, &to, how, self.setting(), &self.watch)?;
         self.enter(Phase::Flushing);
         destination::flushed(connection, flush_patience(source.bytes()), &self.watch)?;
@@ -476,7 +476,7 @@ impl<'p> Run<'_, 'p> {
     ) -> Result<Finished, Halt> {
         self.enter(Phase::Verifying);
         let identity = Identity { device: publishing.device, inode: publishing.inode };
-        let to = format!("{}/{}", view.at.trim_end_matches('/'), self.copy.name);
+        let to = view.below(self.copy.name.as_str());
         let mut is_equal = false;
         if let Ok(source) = source {
             let how = Verify::Checksum;

@@ -37,6 +37,13 @@ pub struct View {
     pub staging: Option<Identity>,
 }
 
+impl View {
+    /// The full path of something below the target's path.
+    pub fn below(&self, name: &str) -> String {
+        format!("{}/{name}", self.at.trim_end_matches('/'))
+    }
+}
+
 /// A copy's place at a destination.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -174,7 +181,7 @@ pub fn end_orphans(
     setting: &Setting,
     watch: &Watch,
 ) -> Result<(), Halt> {
-    let folder = format!("{}/{}", view.at.trim_end_matches('/'), place.staging());
+    let folder = view.below(&place.staging());
     let (itself, below) = (quote(&quote_pattern(&folder)), quote(&format!("{}/*", quote_pattern(&folder))));
     let script = format!(
         "for i in 1 2 3 4 5 6 7 8 9 10; do

@@ -307,6 +307,11 @@ fn parse_progress(line: &[u8]) -> Option<u64> {
     if !text.starts_with(' ') || !words.next()?.ends_with('%') || !words.next()?.ends_with("B/s") {
         return None;
     }
+    parse_grouped(number)
+}
+
+/// A number as rsync groups it: `300,007`.
+fn parse_grouped(number: &str) -> Option<u64> {
     let digits: String = number.chars().filter(|&c| c != ',' && c != '.').collect();
     digits.parse().ok()
 }
@@ -327,8 +332,7 @@ pub fn was_cut_off(met: &Met) -> bool {
 /// The bytes in `Literal data: 310,211 bytes`.
 fn parse_sent(line: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(line).ok()?.strip_prefix("Literal data: ")?.strip_suffix(" bytes")?;
-    let digits: String = number.chars().filter(|&c| c != ',' && c != '.').collect();
-    digits.parse().ok()
+    parse_grouped(number)
 }
 
 /// The algorithm in `Client negotiated checksum: xxh128` or `Client checksum: md5`.
