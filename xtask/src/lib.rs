@@ -1,6 +1,6 @@
 //! What the tests, the demo and the benchmarks of minidvodbcopy stand on: small imitations of DVO databases,
-//! a private sshd on the loopback address, a comparison of two trees, the tools of the machine, and a check
-//! that a binary is static.
+//! a private sshd and a private MariaDB on the loopback address, a proxy that loses database connections on
+//! command, a comparison of two trees, the tools of the machine, and a check that a binary is static.
 //!
 //! Invariant: nothing here talks to any address but loopback, writes outside the folder it was given (the
 //! installation of missing packages and sshd's own `/run/sshd` excepted), or ends a process that it did not
@@ -9,8 +9,10 @@
 pub mod dvo;
 pub mod elf;
 mod fits;
+pub mod mariadb;
 mod noise;
 pub mod processes;
+pub mod proxy;
 pub mod setup;
 pub mod sshd;
 pub mod tree;

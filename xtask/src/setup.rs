@@ -20,11 +20,25 @@ pub enum Tool {
     Sshd,
     /// Makes keys for both.
     SshKeygen,
+    /// The database server.
+    MariaDbServer,
+    /// Makes the server's first data.
+    MariaDbInstall,
+    /// The stock database client.
+    MariaDbClient,
 }
 
 impl Tool {
     /// Everything that the tests need.
-    pub const ALL: [Tool; 4] = [Tool::Rsync, Tool::Ssh, Tool::Sshd, Tool::SshKeygen];
+    pub const ALL: [Tool; 7] = [
+        Tool::Rsync,
+        Tool::Ssh,
+        Tool::Sshd,
+        Tool::SshKeygen,
+        Tool::MariaDbServer,
+        Tool::MariaDbInstall,
+        Tool::MariaDbClient,
+    ];
 
     /// The program's file name.
     #[must_use]
@@ -34,16 +48,22 @@ impl Tool {
             Tool::Ssh => "ssh",
             Tool::Sshd => "sshd",
             Tool::SshKeygen => "ssh-keygen",
+            Tool::MariaDbServer => "mariadbd",
+            Tool::MariaDbInstall => "mariadb-install-db",
+            Tool::MariaDbClient => "mariadb",
         }
     }
 
-    /// The Debian package that brings it.
+    /// The Debian package that brings it. Of MariaDB the `-core` packages: the programs alone, while
+    /// `mariadb-server` would also enable and start a service of the machine.
     #[must_use]
     pub fn package(self) -> &'static str {
         match self {
             Tool::Rsync => "rsync",
             Tool::Ssh | Tool::SshKeygen => "openssh-client",
             Tool::Sshd => "openssh-server",
+            Tool::MariaDbServer | Tool::MariaDbInstall => "mariadb-server-core",
+            Tool::MariaDbClient => "mariadb-client-core",
         }
     }
 
@@ -51,6 +71,20 @@ impl Tool {
     #[must_use]
     pub fn find(self) -> Option<Utf8PathBuf> {
         find_program(self.program())
+    }
+
+    /// As [`Tool::find`], for a program that must be there.
+    ///
+    /// # Errors
+    /// When it is not; the message names the package.
+    pub fn require(self) -> io::Result<Utf8PathBuf> {
+        self.find().ok_or_else(|| {
+            let (program, package) = (self.program(), self.package());
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{program} is missing: install package {package}"),
+            )
+        })
     }
 }
 
@@ -155,6 +189,8 @@ mod tests {
 
     #[test]
     fn each_package_is_named_once() {
-        assert_eq!(packages(&Tool::ALL), ["openssh-client", "openssh-server", "rsync"]);
+        let expected =
+            ["mariadb-client-core", "mariadb-server-core", "openssh-client", "openssh-server", "rsync"];
+        assert_eq!(packages(&Tool::ALL), expected);
     }
 }

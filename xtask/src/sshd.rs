@@ -138,7 +138,7 @@ impl Sshd {
     /// # Errors
     /// With what ssh said and where the server's log is.
     pub fn probe(&self, alias: &str) -> io::Result<()> {
-        let ssh = find(Tool::Ssh)?;
+        let ssh = Tool::Ssh.require()?;
         let config = self.config_path();
         let output = Command::new(ssh).args(["-F", config.as_str(), "--", alias, "true"]).output()?;
         if output.status.success() {
@@ -279,7 +279,7 @@ impl Sshd {
 
     /// Starts the server on the port chosen before, and waits until it answers.
     fn launch(&mut self) -> io::Result<()> {
-        let program = find(Tool::Sshd)?;
+        let program = Tool::Sshd.require()?;
         self.write_server_config(&program)?;
         let log_start = fs::metadata(self.log_path()).map_or(0, |metadata| metadata.len());
         let log = File::options().create(true).append(true).open(self.log_path())?;
@@ -448,13 +448,6 @@ const HOST_KEY: &str = "host_key";
 const AUTHORIZED_KEYS: &str = "authorized_keys";
 const SERVER_CONFIG: &str = "sshd_config";
 
-fn find(tool: Tool) -> io::Result<Utf8PathBuf> {
-    tool.find().ok_or_else(|| {
-        let (program, package) = (tool.program(), tool.package());
-        io::Error::new(io::ErrorKind::NotFound, format!("{program} is missing: install package {package}"))
-    })
-}
-
 /// As root, sshd wants this folder, which a system that never started its own sshd does not have.
 fn make_privilege_separation_folder() -> io::Result<()> {
     const FOLDER: &str = "/run/sshd";
@@ -470,7 +463,7 @@ fn make_privilege_separation_folder() -> io::Result<()> {
 }
 
 fn make_key(path: &Utf8Path) -> io::Result<()> {
-    let program = find(Tool::SshKeygen)?;
+    let program = Tool::SshKeygen.require()?;
     let output = Command::new(program)
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "minidvodbcopy-test", "-f", path.as_str()])
         .stdin(Stdio::null())
@@ -491,7 +484,8 @@ fn user_name() -> io::Result<String> {
     Ok(name)
 }
 
-fn free_port() -> io::Result<u16> {
+/// A port on 127.0.0.1 that nobody listens on at this moment.
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
