@@ -15,9 +15,9 @@ use crate::model::{
     AbsolutePath, Attempt, Copy, CopyState, Minidvodb, Outcome, Phase, Publishing, Target, Verified, Verify,
 };
 use crate::plan::{notice, retry, space};
-use crate::transfer::destination::{self, Identity, Place, View};
+use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job};
-use crate::transfer::source::{Entry, Kind, Source, Staged};
+use crate::transfer::source::{Kind, Source, Staged};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -35,6 +35,16 @@ struct Finished {
     published: Identity,
     /// Seconds of the attempt that verified it, where that was an earlier one.
     earlier_dtime_s: Option<f32>,
+}
+
+/// What was sent.
+struct Sent {
+    /// The staging folder's identity.
+    staged: Identity,
+    /// The checksums of the files that were sent, where they were asked for.
+    checksums: Checksums,
+    /// What writes them to the disk there.
+    flusher: Option<Flusher>,
 }
 
 /// An attempt under way.
@@ -208,11 +218,15 @@ impl<'p> Run<'_, 'p> {
             destination::rescue_temporaries(&mut connection, &view, place, &partial_name, setting, watch)?;
         }
         self.judge_space(&mut connection, &view, &source)?;
-        let (staged, checksums) = self.send(&mut connection, &view, &source)?;
-        let (how, checksums) = self.flush_and_verify(&mut connection, &view, &source, checksums)?;
+        let sent = self.send(&mut connection, &view, &source)?;
+        let staged = sent.staged;
+        let (how, checksums) = self.verify(&mut connection, &view, &source, sent)?;
+        // The destination's disk is still writing.
         self.expect_unchanged(minidvodb, &source)?;
-        self.expect_all_staged(&mut connection, &view, &source)?;
-        self.publish(&mut connection, &view, &source, staged, how, &checksums)
+        manifest::write(&self.context().state_dir, &self.ledger_id, &self.copy, &source, &checksums)?;
+        self.enter(Phase::Flushing);
+        destination::flushed(&mut connection, flush_patience(source.bytes()), &self.watch)?;
+        self.publish(&mut connection, &view, staged, how)
     }
 
     /// The connection is made while the source is read.
@@ -284,13 +298,8 @@ impl<'p> Run<'_, 'p> {
         destination::list(connection, view, &folder, self.setting(), &self.watch)
     }
 
-    /// Step 4: rsync. Returns the staging folder's identity, and the checksums of the files that were sent.
-    fn send(
-        &mut self,
-        connection: &mut Connection,
-        view: &View,
-        source: &Source,
-    ) -> Result<(Identity, Checksums), Halt> {
+    /// Step 4: rsync.
+    fn send(&mut self, connection: &mut Connection, view: &View, source: &Source) -> Result<Sent, Halt> {
         let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
         self.enter(Phase::Sending);
         self.write_attempt()?;
@@ -304,6 +313,8 @@ impl<'p> Run<'_, 'p> {
             wants_checksums: self.served.target.verify == Verify::Quick,
             is_suspicious: self.copy.is_suspicious,
         };
+        let flusher =
+            destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
         let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
         let setting = &self.pass.context.setting;
         let sent = rsync::send(connection, &job, setting, &self.watch, |bytes| {
@@ -326,7 +337,7 @@ impl<'p> Run<'_, 'p> {
                 &self.watch,
             )?;
         }
-        Ok((staged, checksums))
+        Ok(Sent { staged, checksums, flusher })
     }
 
     /// A full disk can end rsync without a word of it: then the disk is asked. And an rsync at the far end that
@@ -350,53 +361,33 @@ impl<'p> Run<'_, 'p> {
         }
     }
 
-    /// The destination's disk writes while both sides are compared.
-    fn flush_and_verify(
+    /// Compares both sides; the destination's disk begins to write meanwhile.
+    fn verify(
         &mut self,
         connection: &mut Connection,
         view: &View,
         source: &Source,
-        sent: Checksums,
+        sent: Sent,
     ) -> Result<(Verified, Checksums), Halt> {
         let was_sent_at_once = view.staging.is_none();
         let how = verification(self.served.target.verify, was_sent_at_once);
-        self.enter(Phase::Verifying);
-        destination::begin_flush(connection, view, self.place())?;
-        let to = view.below(&destination::staging_folder(self.place()));
-        let compared = rsync::compare(connection, source, &to, how, self.setting(), &self.watch)?;
-        self.enter(Phase::Flushing);
-        destination::flushed(connection, flush_patience(source.bytes()), &self.watch)?;
-        match (compared, how) {
-            (Compared::Different(what), _) => Err(self.differs(source, &what)),
-            (Compared::Equal(checksums), Verify::Checksum) => Ok((Verified::Checksum, checksums)),
-            (Compared::Equal(_), Verify::Quick) => Ok((Verified::Quick, sent)),
-        }
-    }
-
-    /// rsync's comparison has its own way with names such as `a[b]c`; where there is one on the way, the staging
-    /// folder is listed by the shell, which takes names as they are.
-    fn expect_all_staged(
-        &self,
-        connection: &mut Connection,
-        view: &View,
-        source: &Source,
-    ) -> Result<(), Halt> {
         let folder = destination::staging_folder(self.place());
-        if !rsync::has_wildcard(&view.at) && !rsync::has_wildcard(&folder) {
-            return Ok(());
+        self.enter(Phase::Verifying);
+        // rsync's comparison has its own way with names such as `a[b]c`: the shell takes them as they are.
+        if how == Verify::Quick || rsync::has_wildcard(&view.below(&folder)) {
+            let there = destination::list(connection, view, &folder, self.setting(), &self.watch)?;
+            if let Some(what) = source.differs_from(&there) {
+                return Err(self.differs(source, &what));
+            }
         }
-        let there = destination::list(connection, view, &folder, self.setting(), &self.watch)?;
-        let mut there: Vec<_> =
-            there.iter().map(|e| (&e.path, e.is_file, e.is_file.then_some(e.size))).collect();
-        let is_file = |entry: &Entry| entry.kind == Kind::File;
-        let mut here: Vec<_> =
-            source.entries.iter().map(|e| (&e.path, is_file(e), is_file(e).then_some(e.size))).collect();
-        there.sort_unstable();
-        here.sort_unstable();
-        if there == here {
-            return Ok(());
+        destination::begin_flush(connection, view, self.place(), sent.flusher)?;
+        if how == Verify::Quick {
+            return Ok((Verified::Quick, sent.checksums));
         }
-        Err(Halt::fault(Fault::VerifyMismatch, "the staging folder does not hold what the source does"))
+        match rsync::compare(connection, source, &view.below(&folder), self.setting(), &self.watch)? {
+            Compared::Equal(checksums) => Ok((Verified::Checksum, checksums)),
+            Compared::Different(what) => Err(self.differs(source, &what)),
+        }
     }
 
     /// What differs, differs because the source has changed, or because something damages the copy.
@@ -445,13 +436,9 @@ impl<'p> Run<'_, 'p> {
         &mut self,
         connection: &mut Connection,
         view: &View,
-        source: &Source,
         staged: Identity,
         verified: Verified,
-        checksums: &Checksums,
     ) -> Result<Finished, Halt> {
-        let context = self.pass.context;
-        manifest::write(&context.state_dir, &self.ledger_id, &self.copy, source, checksums)?;
         self.enter(Phase::Publishing);
         let publishing = Publishing {
             device: staged.device,
@@ -479,8 +466,7 @@ impl<'p> Run<'_, 'p> {
         let to = view.below(self.copy.name.as_str());
         let mut is_equal = false;
         if let Ok(source) = source {
-            let how = Verify::Checksum;
-            let compared = rsync::compare(connection, source, &to, how, self.setting(), &self.watch)?;
+            let compared = rsync::compare(connection, source, &to, self.setting(), &self.watch)?;
             is_equal = matches!(compared, Compared::Equal(_));
         }
         // The source may have changed or gone since it was verified; then the manifest made then decides.
@@ -509,8 +495,11 @@ impl<'p> Run<'_, 'p> {
         };
         let there =
             destination::list(connection, view, self.copy.name.as_str(), self.setting(), &self.watch)?;
-        let mut there: Vec<_> =
-            there.iter().filter(|entry| entry.is_file).map(|e| (&e.path, e.size, e.mtime_s)).collect();
+        let mut there: Vec<_> = there
+            .iter()
+            .filter(|entry| entry.kind == Kind::File)
+            .map(|e| (&e.path, e.size, e.mtime_s))
+            .collect();
         let mut then: Vec<_> =
             lines.iter().filter(|line| line.kind == 'f').map(|l| (&l.path, l.size, l.mtime_s)).collect();
         there.sort_unstable();

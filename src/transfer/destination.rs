@@ -8,7 +8,7 @@ use super::df;
 use super::rsync::{VERSION_MIN_THERE, parse_version};
 use super::script::quote;
 use super::shell::{Answer, Connection};
-use super::source::Staged;
+use super::source::{Kind, Staged};
 use super::{Halt, Setting, Watch, outcome};
 use crate::faults::{Fault, Met};
 use crate::model::{AbsolutePath, FileSystem, Name, Room, STAGING};
@@ -62,6 +62,8 @@ impl Place<'_> {
     }
 }
 
+/// While files arrive, the disk is told to write at this pace, in seconds.
+const FLUSH_EVERY_S: u32 = 1;
 /// The separator between the parts of an answer.
 const PART: &str = "-- ";
 
@@ -266,12 +268,17 @@ pub fn staging_folder(place: Place<'_>) -> String {
 /// A record of `find -printf '%y %s %T@ %P'`.
 fn parse_listed(record: &[u8]) -> Option<Staged> {
     let mut fields = record.splitn(4, |&b| b == b' ');
-    let kind = fields.next()?;
+    let kind = match fields.next()? {
+        b"f" => Kind::File,
+        b"d" => Kind::Folder,
+        b"l" => Kind::Symlink,
+        _ => Kind::Other,
+    };
     let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok().map(str::to_owned);
     let size = number(fields.next())?.parse().ok()?;
     let time = number(fields.next())?;
     let mtime_s = time.split('.').next()?.parse().ok()?;
-    Some(Staged { path: fields.next()?.into(), size, mtime_s, is_file: kind == b"f" })
+    Some(Staged { path: fields.next()?.into(), size, mtime_s, kind })
 }
 
 /// Makes the staging folder, if need be, and says what identifies it.
@@ -332,12 +339,47 @@ rm -f -- \"$t\"",
     expect_done(connection, &script, "removing partial files", setting, watch)
 }
 
+/// A loop at the destination that writes to the disk what arrives, while more arrives.
+#[derive(Debug)]
+pub struct Flusher {
+    pid: u32,
+}
+
+/// Lets the destination's disk write while rsync sends, so that little is left to wait for at the end. The
+/// loop ends with its shell, whatever becomes of us; what it could not write, [`flushed`] will say.
+///
+/// # Errors
+/// Any halt.
+pub fn flush_meanwhile(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<Option<Flusher>, Halt> {
+    let script = format!(
+        "cd -P -- {} || exit 1
+while kill -0 $$ 2>/dev/null; do sleep {FLUSH_EVERY_S}; sync -f -- ./{}; done >/dev/null 2>&1 &
+echo $!",
+        quote(&view.at),
+        quote(&place.staging())
+    );
+    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    Ok(answer.text().trim().parse().ok().map(|pid| Flusher { pid }))
+}
+
 /// Begins to write everything to the destination's disk; [`flushed`] waits for the end.
 ///
 /// # Errors
 /// Any halt.
-pub fn begin_flush(connection: &mut Connection, view: &View, place: Place<'_>) -> Result<(), Halt> {
-    let script = format!("cd -P -- {} && sync -f -- ./{}", quote(&view.at), quote(&place.staging()));
+pub fn begin_flush(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    flusher: Option<Flusher>,
+) -> Result<(), Halt> {
+    let end = flusher.map_or_else(String::new, |Flusher { pid }| format!("kill {pid} 2>/dev/null\n"));
+    let script = format!("{end}cd -P -- {} && sync -f -- ./{}", quote(&view.at), quote(&place.staging()));
     connection.send(&script)
 }
 

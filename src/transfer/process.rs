@@ -20,6 +20,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A child that is asked to end is given so long.
 const MANNERS: Duration = Duration::from_millis(900);
 const CHUNK_BYTES: usize = 64 * 1024;
+/// A child that prints many short lines is read at this pace, so that not each of them wakes two threads.
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// The first and last of what a child says on standard error.
 #[derive(Debug, Default)]
@@ -72,6 +74,13 @@ pub(super) enum Event {
 enum Piece {
     Output(Vec<u8>),
     Message(Vec<u8>),
+}
+
+/// Bytes that a child has moved, through pipes and files alike, as the kernel counts them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    pub(super) read_bytes: u64,
+    pub(super) written_bytes: u64,
 }
 
 /// A running child.
@@ -203,12 +212,12 @@ impl Process {
         Ended { code: status.code(), signal: status.signal(), messages: self.messages.text() }
     }
 
-    /// Bytes that it has read and written, pipes and files alike, as the kernel counts them.
-    pub(super) fn moved_bytes(&self) -> Option<u64> {
+    /// What it has read and written so far.
+    pub(super) fn moved(&self) -> Option<Moved> {
         let text = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).ok()?;
         let count =
             |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
-        Some(count("rchar:")?.wrapping_add(count("wchar:")?))
+        Some(Moved { read_bytes: count("rchar:")?, written_bytes: count("wchar:")? })
     }
 }
 
@@ -239,6 +248,9 @@ fn pump(mut from: impl Read + Send + 'static, to: SyncSender<Piece>, wrap: fn(Ve
                 Ok(count) => {
                     if to.send(wrap(buffer[..count].to_vec())).is_err() {
                         break;
+                    }
+                    if count < CHUNK_BYTES / 4 {
+                        std::thread::sleep(GATHERING);
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
-use super::process::{Ended, Event, Process, TICK};
-use super::source::{Kind, Source, shown};
+use super::process::{Ended, Event, Moved, Process, TICK};
+use super::source::{Kind, NAMED, Source, shown};
 use super::{Connection, Halt, Setting, Watch, outcome, ssh};
 use crate::error::{Error, IoContext as _};
 use crate::faults::{Fault, Met};
-use crate::model::Verify;
 
 /// What [`parse_item`] reads.
 const OUT_FORMAT: &str = "--out-format=%i %C %l %n";
@@ -23,8 +22,6 @@ const OUT_FORMAT: &str = "--out-format=%i %C %l %n";
 const MOVED_BYTES_MIN: u64 = 1024;
 /// The longest line that is read; a name of 4,096 bytes, each escaped, fits.
 const LINE_MAX_BYTES: usize = 32 * 1024;
-/// So many differing names are kept for the message.
-const NAMED: usize = 5;
 /// The oldest rsync that has what this module asks of the one on this machine.
 const VERSION_MIN_HERE: (u32, u32) = (3, 2);
 /// The oldest rsync that understands what is asked of it at a destination.
@@ -92,8 +89,8 @@ pub(super) fn parse_version(line: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Sends the source into the staging folder; `progress` is told the bytes sent so far. Returns them, with the
-/// checksums of the files sent.
+/// Sends the source into the staging folder; `progress` is told the bytes that have gone out so far. Returns
+/// the bytes of files that were sent, with the checksums of those files.
 ///
 /// # Errors
 /// Any halt. What has arrived stays for the next attempt.
@@ -102,7 +99,7 @@ pub fn send(
     job: &Job<'_>,
     setting: &Setting,
     watch: &Watch,
-    mut progress: impl FnMut(u64),
+    progress: impl FnMut(u64),
 ) -> Result<(u64, Checksums), Halt> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let (from, to) = operands(connection, &job.source.folder, job.to);
@@ -115,29 +112,28 @@ pub fn send(
     let remote = remote_shell(connection);
     let command = cmd!(
         shell,
-        "rsync -a -s -8 --no-whole-file {partial} --delete {timeout} {optional...} --outbuf=L --info=progress2,stats2 --debug=nstr
+        "rsync -a -s -8 --no-whole-file {partial} --delete {timeout} {optional...} --info=stats2 --debug=nstr
         {remote...} -- {from} {to}"
     );
     let mut checksums = Checksums::default();
     let mut sent = 0;
-    let ended = drive(connection, command.into(), setting, watch, Some(setting.limits.stall), |line| {
-        if let Some(bytes) = parse_progress(line) {
-            sent = bytes;
-            progress(bytes);
-        } else if let Some(bytes) = parse_sent(line) {
-            // Progress counts what was there already of a file that is gone on with; this is what went out.
+    let take = |line: &[u8]| {
+        if let Some(bytes) = parse_sent(line) {
             sent = bytes;
         } else if let Some(algorithm) = parse_algorithm(line) {
             checksums.algorithm = algorithm;
         } else if let Some(Item { checksum: Some(checksum), path, .. }) = parse_item(line) {
             checksums.by_path.insert(path, checksum);
         }
-    })?;
+    };
+    // rsync's own progress is a line for every file; the kernel counts what goes out without one.
+    let stall = Some(setting.limits.stall);
+    let ended = drive(connection, command.into(), setting, watch, stall, take, progress)?;
     succeed(connection, &ended)?;
     Ok((sent, checksums))
 }
 
-/// Compares the source with a folder at the destination; changes nothing.
+/// Compares the source with a folder at the destination, by every file's checksum; changes nothing.
 ///
 /// # Errors
 /// Any halt; that they differ is none.
@@ -145,24 +141,23 @@ pub fn compare(
     connection: &mut Connection,
     source: &Source,
     with: &str,
-    how: Verify,
     setting: &Setting,
     watch: &Watch,
 ) -> Result<Compared, Halt> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let (from, to) = operands(connection, &source.folder, with);
-    let checksum: &[&str] = if how == Verify::Checksum { &["-c"] } else { &[] };
     let remote = remote_shell(connection);
     // No --timeout: while checksums are made no bytes are sent.
     let command = cmd!(
         shell,
-        "rsync -a -s -8 -n {checksum...} -i -i --delete --outbuf=B --debug=nstr
+        "rsync -a -s -8 -n -c -i -i --delete --debug=nstr
         '--out-format=%i %C %l %n' {remote...} -- {from} {to}"
     );
     let mut comparison = Comparison::default();
-    let ended = drive(connection, command.into(), setting, watch, None, |line| comparison.take(line))?;
+    let take = |line: &[u8]| comparison.take(line);
+    let ended = drive(connection, command.into(), setting, watch, None, take, |_| ())?;
     succeed(connection, &ended)?;
-    Ok(comparison.judge(source, how))
+    Ok(comparison.judge(source))
 }
 
 fn operands(connection: &Connection, from: &Utf8Path, to: &str) -> (String, String) {
@@ -202,7 +197,8 @@ fn remote_shell(connection: &Connection) -> Vec<String> {
     }
 }
 
-/// Runs rsync to its end, giving its lines to `take`; `stall` is the watchdog's time.
+/// Runs rsync to its end, giving its lines to `take` and the bytes that it has written to `progress`; `stall`
+/// is the watchdog's time.
 fn drive(
     connection: &mut Connection,
     command: Command,
@@ -210,19 +206,23 @@ fn drive(
     watch: &Watch,
     stall: Option<Duration>,
     mut take: impl FnMut(&[u8]),
+    mut progress: impl FnMut(u64),
 ) -> Result<Ended, Halt> {
     let (mut process, _) = Process::start(command, &connection.group, setting, false)?;
     let mut lines = Lines::default();
-    let mut dog = Watchdog::new(process.moved_bytes());
+    let mut dog = Watchdog::new(stall);
     loop {
         match process.next(TICK) {
             Event::Output(bytes) => lines.feed(&bytes, &mut take),
             Event::Nothing => {}
             Event::End => break,
         }
-        let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| match stall {
-            Some(stall) => dog.check(|| process.moved_bytes(), stall),
-            None => Ok(()),
+        let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| {
+            dog.look(|| {
+                let moved = process.moved();
+                moved.into_iter().for_each(|moved| progress(moved.written_bytes));
+                moved
+            })
         });
         if verdict.is_err() {
             process.ask_to_end();
@@ -241,40 +241,37 @@ fn succeed(connection: &mut Connection, ended: &Ended) -> Result<(), Halt> {
     }
 }
 
-/// Notices when nothing moves.
+/// Looks from time to time what has moved, and notices when nothing does.
 struct Watchdog {
+    stall: Option<Duration>,
     looked: Instant,
     moved_at: Instant,
-    counted: Option<u64>,
+    counted: u64,
 }
 
 impl Watchdog {
-    fn new(counted: Option<u64>) -> Self {
-        Self { looked: Instant::now(), moved_at: Instant::now(), counted }
+    fn new(stall: Option<Duration>) -> Self {
+        Self { stall, looked: Instant::now(), moved_at: Instant::now(), counted: 0 }
     }
 
-    fn check(&mut self, count: impl Fn() -> Option<u64>, stall: Duration) -> Result<(), Halt> {
+    fn look(&mut self, count: impl FnOnce() -> Option<Moved>) -> Result<(), Halt> {
         if self.looked.elapsed() < TICK {
             return Ok(());
         }
         self.looked = Instant::now();
-        let now = count();
-        let has_moved = match (self.counted, now) {
-            (Some(before), Some(now)) => now.abs_diff(before) >= MOVED_BYTES_MIN,
-            // The kernel does not tell; rsync's own timeout and the deadline remain.
-            _ => true,
-        };
-        if has_moved {
-            self.counted = now;
+        // Where the kernel does not tell, rsync's own timeout and the deadline remain.
+        let now = count().map(|moved| moved.read_bytes.wrapping_add(moved.written_bytes));
+        if now.is_none_or(|now| now.abs_diff(self.counted) >= MOVED_BYTES_MIN) {
+            self.counted = now.unwrap_or_default();
             self.moved_at = Instant::now();
         }
-        if self.moved_at.elapsed() > stall {
-            return Err(Halt::fault(
+        match self.stall {
+            Some(stall) if self.moved_at.elapsed() > stall => Err(Halt::fault(
                 Fault::Stalled,
                 format!("nothing moved for {} s while sending", stall.as_secs()),
-            ));
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -297,17 +294,6 @@ impl Lines {
             }
         }
     }
-}
-
-/// The bytes of a line of `--info=progress2`: `    300,007  87%  143.05MB/s    0:00:00`.
-fn parse_progress(line: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(line).ok()?;
-    let mut words = text.split_ascii_whitespace();
-    let number = words.next()?;
-    if !text.starts_with(' ') || !words.next()?.ends_with('%') || !words.next()?.ends_with("B/s") {
-        return None;
-    }
-    parse_grouped(number)
 }
 
 /// A number as rsync groups it: `300,007`.
@@ -460,7 +446,7 @@ impl Comparison {
         }
     }
 
-    fn judge(self, source: &Source, how: Verify) -> Compared {
+    fn judge(self, source: &Source) -> Compared {
         if self.different > 0 {
             let more = self.different.saturating_sub(self.named.len());
             let more = if more > 0 { format!(", and {more} more") } else { String::new() };
@@ -473,9 +459,8 @@ impl Comparison {
                 source.entries.len()
             ));
         }
-        let files = source.entries.iter().filter(|entry| entry.kind == Kind::File);
-        let unseen = files.clone().find(|entry| !self.checksums.by_path.contains_key(&entry.path));
-        if let (Verify::Checksum, Some(entry)) = (how, unseen) {
+        let mut files = source.entries.iter().filter(|entry| entry.kind == Kind::File);
+        if let Some(entry) = files.find(|entry| !self.checksums.by_path.contains_key(&entry.path)) {
             return Compared::Different(format!("rsync gave no checksum of {}", shown(&entry.path)));
         }
         Compared::Equal(self.checksums)
@@ -558,14 +543,14 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_read_between_carriage_returns() {
-        let mut last = 0;
-        let mut sums = 0;
+    fn what_was_sent_is_read_between_carriage_returns() {
+        let (mut sent, mut sums) = (None, 0);
         Lines::default().feed(&stdout_of("copy-ok"), &mut |line| {
-            last = parse_progress(line).unwrap_or(last);
+            sent = parse_sent(line).or(sent);
             sums += usize::from(parse_item(line).is_some_and(|item| item.checksum.is_some()));
         });
-        assert_eq!((last, sums), (342_007, 4));
+        assert_eq!((sent, sums), (None, 4));
+        assert_eq!(parse_sent(b"Literal data: 310,211 bytes"), Some(310_211));
     }
 
     #[test]

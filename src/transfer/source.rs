@@ -3,6 +3,7 @@
 //! Invariant: two equal [`Source`]s mean that no file was added, removed, replaced or written to in between:
 //! size, mtime, ctime and inode of every file are compared, and a ctime cannot be put back.
 
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,6 +15,8 @@ use super::outcome::classify_local;
 use crate::faults::{Fault, Met};
 use crate::model::{AbsolutePath, Need};
 
+/// So many differing names are put into a message.
+pub(super) const NAMED: usize = 5;
 /// The file that every DVO database has.
 const IMAGES: &str = "Images.dat";
 
@@ -173,6 +176,33 @@ impl Source {
         changed
     }
 
+    /// How what lies in a folder at the destination differs from this, by presence, kind, size and time, in
+    /// words; nothing where it does not. A folder's size and time are its file system's own business, and so is
+    /// a symlink's time.
+    pub fn differs_from(&self, there: &[Staged]) -> Option<String> {
+        let mut there: HashMap<&[u8], &Staged> = there.iter().map(|staged| (&*staged.path, staged)).collect();
+        let mut differences = Vec::new();
+        for entry in &self.entries {
+            let is_equal = match (entry.kind, there.remove(&*entry.path)) {
+                (_, None) => {
+                    differences.push(format!("{} is missing there", shown(&entry.path)));
+                    continue;
+                }
+                (Kind::File, Some(staged)) => staged.is_as(entry),
+                (Kind::Symlink, Some(staged)) => staged.kind == Kind::Symlink && staged.size == entry.size,
+                (kind, Some(staged)) => staged.kind == kind,
+            };
+            if !is_equal {
+                differences.push(format!("{} differs", shown(&entry.path)));
+            }
+        }
+        let mut extra: Vec<_> =
+            there.into_keys().map(|path| format!("{} is extra there", shown(path))).collect();
+        extra.sort_unstable();
+        differences.append(&mut extra);
+        summed_up(&differences)
+    }
+
     /// What is still to be sent, given what lies in the staging folder, in blocks of the destination.
     pub fn need(&self, staged: &[Staged], partial_name: &str, block_bytes: u64) -> Need {
         let mut staged: Vec<&Staged> = staged.iter().collect();
@@ -205,6 +235,16 @@ impl Source {
     }
 }
 
+/// The first few differences, and how many more there are; nothing where there is none.
+fn summed_up(differences: &[String]) -> Option<String> {
+    let named = differences.get(..NAMED).unwrap_or(differences).join(", ");
+    match differences.len().checked_sub(NAMED) {
+        _ if differences.is_empty() => None,
+        None | Some(0) => Some(named),
+        Some(more) => Some(format!("{named}, and {more} more")),
+    }
+}
+
 /// Where rsync keeps the part of a file that has arrived.
 fn partial_path(path: &[u8], partial_name: &str) -> Vec<u8> {
     let at = path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
@@ -224,13 +264,13 @@ pub struct Staged {
     pub size: u64,
     /// When it was written, in whole seconds.
     pub mtime_s: i64,
-    /// Whether it is a file.
-    pub is_file: bool,
+    /// What it is.
+    pub kind: Kind,
 }
 
 impl Staged {
     fn is_as(&self, entry: &Entry) -> bool {
-        self.is_file && self.size == entry.size && self.mtime_s == entry.mtime.0
+        self.kind == Kind::File && self.size == entry.size && self.mtime_s == entry.mtime.0
     }
 }
 
@@ -326,13 +366,39 @@ mod tests {
         // Two folders, a file of 6 bytes and one of 12: a block each.
         assert_eq!(source.need(&[], "p", 4096), Need { bytes: 4 * 4096, inodes: 4 });
         let entry = source.entries.iter().find(|entry| &*entry.path == b"n0000/0148.cpm").unwrap();
-        let staged = |path: &[u8], size, mtime_s| Staged { path: path.into(), size, mtime_s, is_file: true };
+        let staged =
+            |path: &[u8], size, mtime_s| Staged { path: path.into(), size, mtime_s, kind: Kind::File };
         let same = staged(b"n0000/0148.cpm", 12, entry.mtime.0);
         assert_eq!(source.need(&[same], "p", 4096), Need { bytes: 3 * 4096, inodes: 3 });
         let older = staged(b"n0000/0148.cpm", 12, entry.mtime.0 - 9);
         assert_eq!(source.need(&[older], "p", 4096), Need { bytes: 4 * 4096, inodes: 3 });
         let part = staged(b"n0000/p/0148.cpm", 5, 0);
         assert_eq!(source.need(&[part], "p", 4096).bytes, 4 * 4096 - 5);
+    }
+
+    #[test]
+    fn every_difference_of_a_listing_is_named() {
+        let (_dir, path) = database();
+        let source = Source::read(&path).unwrap();
+        let equal: Vec<Staged> = (source.entries.iter())
+            .map(|e| Staged { path: e.path.clone(), size: e.size, mtime_s: e.mtime.0, kind: e.kind })
+            .collect();
+        assert_eq!(source.differs_from(&equal), None);
+        let changed = |change: fn(&mut Staged)| {
+            let mut there = equal.clone();
+            change(there.iter_mut().find(|staged| &*staged.path == b"n0000/0148.cpm").unwrap());
+            source.differs_from(&there).unwrap()
+        };
+        assert_eq!(changed(|staged| staged.size += 1), "n0000/0148.cpm differs");
+        assert_eq!(changed(|staged| staged.mtime_s -= 1), "n0000/0148.cpm differs");
+        assert_eq!(changed(|staged| staged.kind = Kind::Symlink), "n0000/0148.cpm differs");
+        let moved = changed(|staged| staged.path = b"n0000/x"[..].into());
+        assert_eq!(moved, "n0000/0148.cpm is missing there, n0000/x is extra there");
+        let nothing = source.differs_from(&[]).unwrap();
+        assert_eq!(
+            nothing,
+            ". is missing there, Images.dat is missing there, n0000 is missing there, n0000/0148.cpm is missing there"
+        );
     }
 
     #[test]
