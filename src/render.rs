@@ -21,7 +21,7 @@ pub struct Row {
     fault: i16,
     state: &'static str,
     epoch: Option<String>,
-    dtime: f32,
+    dtime: Option<f32>,
     minidvodb_name: Option<String>,
     minidvodb_group: String,
     minidvodb_path: Option<String>,
@@ -111,7 +111,7 @@ impl Row {
             self.fault.to_string(),
             self.state.to_owned(),
             self.epoch_at.map(ui::time).unwrap_or_default(),
-            self.dtime.to_string(),
+            self.dtime.map(|dtime| dtime.to_string()).unwrap_or_default(),
         ]
     }
 }
@@ -175,7 +175,7 @@ pub fn cells_of(row: &Row) -> [String; 11] {
         row.state.to_owned(),
         row.fault_name.map_or_else(|| "-".to_owned(), |name| format!("{} {name}", row.fault)),
         row.bytes.map_or_else(|| "-".to_owned(), ui::size),
-        format!("{:.2}", row.dtime),
+        row.dtime.map_or_else(|| "-".to_owned(), |dtime| format!("{dtime:.2}")),
         row.epoch_at.map_or_else(|| "-".to_owned(), ui::time),
         notes(row),
     ]

@@ -192,9 +192,9 @@ impl Columns {
             group: Group::parse(text(self.group)).map_err(refused)?,
             path,
             state: MinidvodbState::parse(text(self.state).trim()).map_err(refused)?,
-            processed_fault: fault.parse().map_err(|_| {
+            processed_fault: Some(fault.parse().map_err(|_| {
                 format!("the fault '{}' is not a number from -32768 to 32767", fault.escape_debug())
-            })?,
+            })?),
         })
     }
 }
@@ -290,6 +290,6 @@ fn cells_of(minidvodb: &Minidvodb) -> [String; 6] {
         minidvodb.group.to_string(),
         minidvodb.path.to_string(),
         minidvodb.state.as_str().to_owned(),
-        minidvodb.processed_fault.to_string(),
+        minidvodb.processed_fault.map_or_else(|| "-".to_owned(), |fault| fault.to_string()),
     ]
 }

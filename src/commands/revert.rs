@@ -4,7 +4,7 @@ use crate::cli::Revert;
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Scope};
 use crate::ledger::Look as _;
-use crate::model::{Copy, CopyState};
+use crate::model::Copy;
 use crate::pass::Context;
 
 pub(super) fn execute(context: &Context, words: &Revert) -> Result<Exit> {
@@ -34,7 +34,7 @@ pub(super) fn execute(context: &Context, words: &Revert) -> Result<Exit> {
             for copy in &meant {
                 // As it is now: a pass may have gone on meanwhile.
                 if let Some(mut copy) = change.copy(copy.id)?.filter(|copy| is_meant(words, copy)) {
-                    clear(&mut copy, now);
+                    copy.revert(now);
                     change.put_known_copy(&copy)?;
                 }
             }
@@ -48,20 +48,11 @@ pub(super) fn execute(context: &Context, words: &Revert) -> Result<Exit> {
 }
 
 fn is_meant(words: &Revert, copy: &Copy) -> bool {
-    copy.fault().is_some_and(|state| words.fault.is_none_or(|fault| fault == state.fault))
+    copy.is_new()
+        && copy.fault().is_some_and(|state| words.fault.is_none_or(|fault| fault == state.fault))
         && words.id.is_none_or(|id| id == copy.id)
         && words.minidvodb_id.is_none_or(|id| id == copy.minidvodb_id)
         && words.host.as_ref().is_none_or(|host| *host == copy.host)
-}
-
-fn clear(copy: &mut Copy, now: jiff::Timestamp) {
-    if let CopyState::New { fault, .. } = &mut copy.state {
-        *fault = None;
-    }
-    copy.tries = 0;
-    copy.same_fault = 0;
-    copy.interruptions = 0;
-    copy.touch(now);
 }
 
 fn line(copy: &Copy, is_dry: bool) -> String {

@@ -63,7 +63,7 @@ fn text(
         line("size", &format!("{} in {}", ui::size(bytes), ui::count(files, "file", "files")));
     }
     line("epoch", &copy.epoch.map_or_else(|| "-".to_owned(), |at| format!("{} UTC", ui::time(at))));
-    line("dtime", &format!("{} s", copy.dtime_s));
+    line("dtime", &copy.dtime_s.map_or_else(|| "-".to_owned(), |dtime_s| format!("{dtime_s} s")));
     if let Some(manifest) = manifest {
         line("manifest", manifest);
     }

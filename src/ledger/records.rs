@@ -125,6 +125,9 @@ pub(super) struct MinidvodbRecord {
     state: String,
     #[serde(default)]
     fault: i16,
+    /// It has no row in minidvodbProcessed.
+    #[serde(default)]
+    is_unprocessed: bool,
     /// Its number in the group's order of becoming eligible; 0: not eligible.
     #[serde(default)]
     pub(super) eligible_number: u64,
@@ -146,7 +149,8 @@ impl Record for MinidvodbRecord {
             group: value.group.to_string(),
             path: value.path.to_string(),
             state: value.state.as_str().to_owned(),
-            fault: value.processed_fault,
+            fault: value.processed_fault.unwrap_or_default(),
+            is_unprocessed: value.processed_fault.is_none(),
             eligible_number: 0,
         }
     }
@@ -158,7 +162,7 @@ impl Record for MinidvodbRecord {
             group: Group::parse(&self.group).map_err(text)?,
             path: AbsolutePath::parse(&self.path).map_err(text)?,
             state: MinidvodbState::parse(&self.state).map_err(text)?,
-            processed_fault: self.fault,
+            processed_fault: (!self.is_unprocessed).then_some(self.fault),
         })
     }
 }
@@ -392,8 +396,8 @@ pub(super) struct CopyRecord {
     verified: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epoch_s: Option<i64>,
-    #[serde(default)]
-    dtime_s: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dtime_s: Option<f32>,
     #[serde(default)]
     attempts: u32,
     #[serde(default)]
@@ -420,7 +424,7 @@ impl Record for CopyRecord {
     fn from_value(value: &Copy) -> Self {
         let (fault, publishing, verified) = match &value.state {
             CopyState::New { fault, publishing } => (fault.as_ref(), *publishing, None),
-            CopyState::Full { verified, published } => (None, *published, Some(*verified)),
+            CopyState::Full { verified, published, fault } => (fault.as_ref(), *published, Some(*verified)),
         };
         Self {
             id: value.id.0,
@@ -463,9 +467,11 @@ impl Record for CopyRecord {
         let publishing = self.publishing.map(PublishingRecord::into_value).transpose()?;
         let state = match (self.state.as_str(), self.verified, self.fault) {
             ("new", None, fault) => CopyState::New { fault: fault.map(fault_state).transpose()?, publishing },
-            ("full", Some(word), None) => {
-                CopyState::Full { verified: verified(&word)?, published: publishing }
-            }
+            ("full", Some(word), fault) => CopyState::Full {
+                verified: verified(&word)?,
+                published: publishing,
+                fault: fault.map(fault_state).transpose()?,
+            },
             (state, ..) => return Err(format!("its state '{state}' does not go with its other fields")),
         };
         Ok(Copy {
@@ -576,7 +582,7 @@ mod tests {
             group: Group::parse("ThreePi").unwrap(),
             path: AbsolutePath::parse("/data/ThreePi.7").unwrap(),
             state: MinidvodbState::Merged,
-            processed_fault: 0,
+            processed_fault: Some(0),
         };
         let good = encode_value::<MinidvodbRecord>(&place, &minidvodb).unwrap();
         assert_eq!(decode_value::<MinidvodbRecord>(&place, &good).unwrap(), minidvodb);

@@ -40,7 +40,7 @@ fn minidvodb(id: u64, path: &str) -> Minidvodb {
         group: group(),
         path: AbsolutePath::parse(path).unwrap(),
         state: MinidvodbState::Merged,
-        processed_fault: 0,
+        processed_fault: Some(0),
     }
 }
 
@@ -118,7 +118,7 @@ fn the_queue_holds_the_new_copies_of_a_target_and_no_others() {
     let pending = || desk.ledger.read(|ledger| ledger.count_pending(&host("ipp022"), &group())).unwrap();
     desk.ledger.write(|change| change.put_known_copy(&the_copy)).unwrap();
     assert_eq!(pending(), 1);
-    the_copy.state = CopyState::Full { verified: Verified::Checksum, published: None };
+    the_copy.state = CopyState::Full { verified: Verified::Checksum, published: None, fault: None };
     desk.ledger.write(|change| change.put_known_copy(&the_copy)).unwrap();
     assert_eq!(pending(), 0);
     desk.ledger.check().unwrap();

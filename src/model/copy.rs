@@ -95,6 +95,8 @@ pub enum CopyState {
         verified: Verified,
         /// The folder at the destination that this ledger published.
         published: Option<Publishing>,
+        /// What was found wrong with it since.
+        fault: Option<FaultState>,
     },
 }
 
@@ -119,8 +121,8 @@ pub struct Copy {
     pub state: CopyState,
     /// When the row was last changed (UTC, whole seconds); none where a database left it empty.
     pub epoch: Option<Timestamp>,
-    /// Seconds that the last attempt took.
-    pub dtime_s: f32,
+    /// Seconds that the last attempt took; none where a database left it empty.
+    pub dtime_s: Option<f32>,
     /// How many attempts count: those that met a fault of their host or target do not.
     pub attempts: u32,
     /// The number of the last attempt, counted or not.
@@ -164,7 +166,7 @@ impl Copy {
             name,
             state: CopyState::New { fault: None, publishing: None },
             epoch: Some(now),
-            dtime_s: 0.0,
+            dtime_s: Some(0.0),
             attempts: 0,
             last_attempt: 0,
             tries: 0,
@@ -188,8 +190,7 @@ impl Copy {
     /// The fault that it shows.
     pub fn fault(&self) -> Option<&FaultState> {
         match &self.state {
-            CopyState::New { fault, .. } => fault.as_ref(),
-            CopyState::Full { .. } => None,
+            CopyState::New { fault, .. } | CopyState::Full { fault, .. } => fault.as_ref(),
         }
     }
 
@@ -214,6 +215,22 @@ impl Copy {
     /// The final path at the destination, without doubled slashes: what must be there once only.
     pub fn final_path(&self) -> String {
         final_path(&self.path, &self.name)
+    }
+
+    /// Takes the fault of a copy that is still new away, and what was counted towards it.
+    pub fn revert(&mut self, now: Timestamp) {
+        if let CopyState::New { fault, .. } = &mut self.state {
+            *fault = None;
+        }
+        self.forget_tries();
+        self.touch(now);
+    }
+
+    /// Counts attempts in a row anew.
+    pub fn forget_tries(&mut self) {
+        self.tries = 0;
+        self.same_fault = 0;
+        self.interruptions = 0;
     }
 
     /// The row's time of change, in the table's whole seconds.

@@ -76,14 +76,14 @@ pub struct Minidvodb {
     pub path: AbsolutePath,
     /// Its state.
     pub state: MinidvodbState,
-    /// The fault of minidvodbProcessed; 0 is none.
-    pub processed_fault: i16,
+    /// The fault of minidvodbProcessed, 0 for none; nothing where it has no row there yet.
+    pub processed_fault: Option<i16>,
 }
 
 impl Minidvodb {
     /// Whether it may be copied: merged, and processed without a fault.
     pub fn is_eligible(&self) -> bool {
-        self.state == MinidvodbState::Merged && self.processed_fault == 0
+        self.state == MinidvodbState::Merged && self.processed_fault == Some(0)
     }
 
     /// The folder's name at a destination.

@@ -598,8 +598,9 @@ impl<'p> Run<'_, 'p> {
                 verified: finished.verified,
                 dtime_s,
             }),
+            fault: None,
         };
-        self.copy.dtime_s = dtime_s;
+        self.copy.dtime_s = Some(dtime_s);
         self.copy.tries = 0;
         self.copy.same_fault = 0;
         self.copy.interruptions = 0;
@@ -632,7 +633,7 @@ impl<'p> Run<'_, 'p> {
         let before = self.copy.fault().map(|state| (state.fault, state.class));
         self.attempt.outcome = Outcome::Faulted(met.fault);
         self.attempt.said = said;
-        self.copy.dtime_s = self.began.elapsed().as_secs_f32();
+        self.copy.dtime_s = Some(self.began.elapsed().as_secs_f32());
         self.copy.is_suspicious |= matches!(met.fault, Fault::VerifyMismatch | Fault::SourceChanged);
         let scope = met.fault.scope();
         match scope {
@@ -671,7 +672,7 @@ impl<'p> Run<'_, 'p> {
         } else {
             Outcome::Interrupted
         };
-        self.copy.dtime_s = self.began.elapsed().as_secs_f32();
+        self.copy.dtime_s = Some(self.began.elapsed().as_secs_f32());
         self.write_end()?;
         if self.attempt.outcome == Outcome::Interrupted {
             self.context().ui.tell(&format!("{}: interrupted: {why}", title(&self.copy)));

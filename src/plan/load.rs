@@ -84,7 +84,7 @@ mod tests {
             group: Group::parse("ThreePi").unwrap(),
             path: AbsolutePath::parse("/data/ThreePi.1").unwrap(),
             state: MinidvodbState::Merged,
-            processed_fault: 0,
+            processed_fault: Some(0),
         }
     }
 

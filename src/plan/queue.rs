@@ -51,7 +51,7 @@ mod tests {
                 group: Group::parse("ThreePi").unwrap(),
                 path,
                 state: MinidvodbState::Merged,
-                processed_fault: 0,
+                processed_fault: Some(0),
             },
             has_copy: false,
             path_is_taken: false,
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(decide(&other), Decision::Leave);
 
         let mut other = candidate(4, "/a/ThreePi.4");
-        other.minidvodb.processed_fault = 2;
+        other.minidvodb.processed_fault = Some(2);
         assert_eq!(decide(&other), Decision::Leave);
 
         let mut other = candidate(5, "/a/ThreePi.5");
