@@ -15,8 +15,9 @@ use super::records::{
 use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
 use crate::model::{
-    Attempt, BUCKET_IDS, Content, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord, LogEntry, Machine,
-    Minidvodb, Outcome, Stages, Stray, TableRow, Target, Tombstone, staging_path,
+    Attempt, BUCKET_IDS, BucketKey, BucketSum, Content, Copy, CopyId, DatabaseRecord, Group, Host,
+    HostRecord, LogEntry, Machine, Minidvodb, Outcome, Stages, Stray, TableRow, Target, Tombstone,
+    staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
@@ -323,7 +324,7 @@ impl<'t> Change<'t> {
     }
 
     /// Notes the sum of a bucket in which both sides are the same, or that they are not.
-    pub fn put_bucket(&mut self, bucket: (u64, u64), sum: Option<(u64, u64)>) -> Result<(), Failure> {
+    pub fn put_bucket(&mut self, bucket: BucketKey, sum: Option<BucketSum>) -> Result<(), Failure> {
         match sum {
             Some(sum) => {
                 self.tables.buckets.put(&bucket, &sum)?;

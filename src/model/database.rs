@@ -188,9 +188,13 @@ pub struct DatabaseRecord {
     pub away_because: String,
 }
 
-/// (table, bucket): the number of the rows in a bucket of a table, and a sum over their values. A bucket holds
-/// the rows of [`BUCKET_IDS`] minidvodb_ids that follow each other; [`NO_BUCKET`] those without one.
-pub type Buckets = std::collections::BTreeMap<(u64, u64), (u64, u64)>;
+/// A table of the database, by its number, and a bucket of it: the rows of [`BUCKET_IDS`] minidvodb_ids that
+/// follow each other; [`NO_BUCKET`] those without one.
+pub type BucketKey = (u64, u64);
+/// The number of the rows in a bucket, and a sum over their values.
+pub type BucketSum = (u64, u64);
+/// Sums by bucket.
+pub type Buckets = std::collections::BTreeMap<BucketKey, BucketSum>;
 /// So many minidvodb_ids make a bucket.
 pub const BUCKET_IDS: u64 = 256;
 /// The bucket of the rows whose minidvodb_id is NULL.

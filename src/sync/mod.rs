@@ -20,7 +20,7 @@ pub use partner::{Hold, Partner};
 use crate::database::{Database, Secret, Trouble};
 use crate::error::{Error, Result};
 use crate::ledger::{Failure, Look, Snapshot};
-use crate::model::{DatabaseRecord, Group, Host, LogEntry, Machine};
+use crate::model::{BucketKey, BucketSum, DatabaseRecord, Group, Host, LogEntry, Machine};
 use crate::pass::Context;
 use crate::ui;
 
@@ -178,7 +178,7 @@ struct Met {
     /// Whether everything was compared row by row.
     is_whole: bool,
     /// The buckets that were read, with their sums where both sides were the same.
-    buckets: Vec<((u64, u64), Option<(u64, u64)>)>,
+    buckets: Vec<(BucketKey, Option<BucketSum>)>,
 }
 
 /// Writes down that both sides are in step, where that is news.

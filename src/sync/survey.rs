@@ -15,8 +15,8 @@ use crate::database::{Database, RunRow};
 use crate::error::Result;
 use crate::ledger::{Failure, Imported, Look, Snapshot};
 use crate::model::{
-    AbsolutePath, BUCKET_IDS, Buckets, DatabaseRecord, Group, Minidvodb, MinidvodbId, MinidvodbState,
-    NO_BUCKET, Stray, TableRow, is_same_text,
+    AbsolutePath, BUCKET_IDS, BucketKey, BucketSum, Buckets, DatabaseRecord, Group, Minidvodb, MinidvodbId,
+    MinidvodbState, NO_BUCKET, Stray, TableRow, is_same_text,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Known, Step};
@@ -427,10 +427,10 @@ impl Looking<'_> {
         runs: &BTreeSet<u64>,
         copies: &BTreeSet<u64>,
         sums: &Buckets,
-    ) -> Vec<((u64, u64), Option<(u64, u64)>)> {
+    ) -> Vec<(BucketKey, Option<BucketSum>)> {
         let differing: HashSet<u64> = self.differing.iter().map(|id| id / BUCKET_IDS).collect();
         let keys = runs.iter().flat_map(|&bucket| [(RUN, bucket), (PROCESSED, bucket)]);
-        let sum = |key: (u64, u64)| (key, sums.get(&key).copied());
+        let sum = |key: BucketKey| (key, sums.get(&key).copied());
         let copies = copies.iter().map(|&bucket| match differing.contains(&bucket) {
             true => ((COPY, bucket), None),
             false => sum((COPY, bucket)),
