@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wrong_self_convention)]
 
 mod basics;
+mod export;
 mod hosts;
 mod input;
 mod kills;
