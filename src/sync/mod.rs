@@ -86,6 +86,8 @@ pub enum Stopped {
     Trouble(Trouble),
     /// The guard: what must be typed to go on all the same.
     Guard(String),
+    /// The password can't be read.
+    Secret(Error),
     /// Anything else, the ledger for one.
     Error(Error),
 }
@@ -111,7 +113,7 @@ impl Stopped {
                 .hint("nothing was changed on either side")
                 .hint("if the deletions are meant: `minidvodbcopy sync --accept-deletions`")
                 .hint("if it is a new database, to be filled from here: `minidvodbcopy database del`, then `database set` again"),
-            Self::Error(error) => error,
+            Self::Secret(error) | Self::Error(error) => error,
         }
     }
 }
@@ -142,7 +144,8 @@ pub fn database_of(context: &Context) -> Result<Option<DatabaseRecord>> {
 /// The trouble, or a password file that can't be used.
 pub fn connect(context: &Context, record: &DatabaseRecord) -> Result<Database, Stopped> {
     let secret = Secret { file: record.password_file.clone(), environment: context.mysql_password.clone() };
-    Ok(Database::connect(&record.address, secret.read()?)?)
+    let password = secret.read().map_err(Stopped::Secret)?;
+    Ok(Database::connect(&record.address, password)?)
 }
 
 /// Brings both sides in step.
@@ -178,7 +181,7 @@ struct Met {
     /// Whether everything was compared row by row.
     is_whole: bool,
     /// The buckets that were read, with their sums where both sides were the same.
-    buckets: Vec<(BucketKey, Option<BucketSum>)>,
+    buckets: Vec<(BucketKey, BucketSum)>,
 }
 
 /// Writes down that both sides are in step, where that is news.
@@ -218,7 +221,11 @@ fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
     let (why, way_out) = match stopped {
         Stopped::Trouble(Trouble::Refused(why)) => (why, "; `minidvodbcopy sync` shows what to mend"),
         Stopped::Trouble(trouble) => (trouble.text().to_owned(), ""),
-        Stopped::Guard(why) => (why, "; look there, then type `minidvodbcopy sync`"),
+        Stopped::Guard(why) => (
+            why,
+            "; nothing was applied: look there, and type `minidvodbcopy sync --accept-deletions` if it is meant",
+        ),
+        Stopped::Secret(error) => (error.to_string(), ""),
         Stopped::Error(error) => return Err(error),
     };
     let now = context.now();

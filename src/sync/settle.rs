@@ -259,7 +259,7 @@ impl Taking<'_, '_> {
         }
         self.report.conflicts += 1;
         let text = format!(
-            "copy {id} of minidvodb {} and row {} had both changed, and {who} won: here {here}; there {}",
+            "conflict: copy {id} of minidvodb {} and row {} had both changed, and {who} won: here {here}; there {}",
             copy.minidvodb_id, row.id, row.content
         );
         self.report.notes.push(text.clone());
