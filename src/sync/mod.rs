@@ -20,7 +20,9 @@ pub use partner::{Hold, Partner};
 use crate::database::{Database, Secret, Trouble};
 use crate::error::{Error, Result};
 use crate::ledger::{Failure, Look, Snapshot};
-use crate::model::{BucketKey, BucketSum, DatabaseRecord, Group, Host, LogEntry, Machine};
+use crate::model::{
+    BucketKey, BucketSum, DatabaseRecord, Group, Host, LogEntry, Machine, TableRow, is_same_text,
+};
 use crate::pass::Context;
 use crate::ui;
 
@@ -256,6 +258,17 @@ struct Machines(HashMap<Host, Machine>);
 impl Machines {
     fn of(ledger: &impl Look) -> Result<Self, Failure> {
         Ok(Self(ledger.hosts()?.into_iter().map(|record| (record.host, record.machine)).collect()))
+    }
+
+    /// Gives the rows the spelling of the hosts that are known: the database takes the others for the same.
+    fn spell(&self, rows: &mut [TableRow]) {
+        for row in rows {
+            let content = &mut row.content;
+            let is_known = |host: &&Host| is_same_text(host.as_str(), &content.host);
+            if let Some(host) = self.0.keys().find(is_known) {
+                host.as_str().clone_into(&mut content.host);
+            }
+        }
     }
 
     fn get(&self, host: &Host) -> Machine {

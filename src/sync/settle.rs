@@ -104,7 +104,8 @@ pub(super) fn take(
         let machines = Machines::of(change)?;
         let mut taking =
             Taking { change, machines, now, may_bury, report: Report::default(), writes: Vec::new() };
-        for (id, rows) in rows {
+        for (id, mut rows) in rows {
+            taking.machines.spell(&mut rows);
             taking.minidvodb(id, rows)?;
         }
         report.add(taking.report);

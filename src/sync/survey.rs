@@ -370,10 +370,11 @@ impl Looking<'_> {
         let mut to_take = BTreeMap::new();
         context.ledger.read(|ledger| {
             let machines = Machines::of(ledger)?;
-            while let Some((id, rows)) = rows.pop_first() {
+            while let Some((id, mut rows)) = rows.pop_first() {
                 if !self.is_of_interest(ledger, id)? {
                     continue;
                 }
+                machines.spell(&mut rows);
                 let known = known_of(ledger, id)?;
                 let not_taken = match self.minidvodbs.contains_key(&id) {
                     true => None,
