@@ -372,7 +372,11 @@ impl Pass<'_> {
             }
             let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };
             after = copy.id;
-            if self.partner.before_copy(self.context, &copy)? == Hold::Taken {
+            let hold = self.partner.before_copy(self.context, &copy)?;
+            if hold == Hold::Missing {
+                continue;
+            }
+            if hold == Hold::Taken {
                 self.context
                     .ui
                     .tell(&format!("{} to {} is served by another ledger now", target.group, target.host));

@@ -44,6 +44,8 @@ pub struct Report {
     pub went: u64,
     /// Copies whose rows are gone.
     pub buried: u64,
+    /// Copies whose rows are gone, though nobody has decided yet whether to believe that.
+    pub missing: u64,
     /// Copies that had changed on both sides.
     pub conflicts: u64,
     /// What people should know, each said once.
@@ -61,6 +63,7 @@ impl Report {
         self.changed += other.changed;
         self.went += other.went;
         self.buried += other.buried;
+        self.missing += other.missing;
         self.conflicts += other.conflicts;
         self.notes.extend(other.notes);
         self.refused.extend(other.refused);

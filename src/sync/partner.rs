@@ -19,6 +19,8 @@ pub enum Hold {
     Free,
     /// Another ledger does.
     Taken,
+    /// The copy's row is gone: the next sync decides what that means.
+    Missing,
 }
 
 /// The database of a pass; by default there is none.
@@ -117,8 +119,8 @@ impl Partner {
         if self.retake(context)? == Hold::Taken {
             return Ok(Hold::Taken);
         }
-        self.settle(context, &[copy.minidvodb_id.0])?;
-        Ok(Hold::Free)
+        let missing = self.settle(context, &[copy.minidvodb_id.0])?;
+        Ok(if missing > 0 { Hold::Missing } else { Hold::Free })
     }
 
     /// After a copy: its row is written.
@@ -126,7 +128,7 @@ impl Partner {
     /// # Errors
     /// As [`Self::meet`].
     pub fn after_copy(&mut self, context: &Context, copy: &Copy) -> Result<()> {
-        self.settle(context, &[copy.minidvodb_id.0])
+        self.settle(context, &[copy.minidvodb_id.0]).map(drop)
     }
 
     /// Writes whatever the database does not have yet: what was queued, or healed.
@@ -148,8 +150,9 @@ impl Partner {
         Ok(())
     }
 
-    fn settle(&mut self, context: &Context, minidvodbs: &[u64]) -> Result<()> {
-        let Some(record) = self.record.clone() else { return Ok(()) };
+    /// Settles some minidvodbs; says how many of their copies miss their rows.
+    fn settle(&mut self, context: &Context, minidvodbs: &[u64]) -> Result<u64> {
+        let Some(record) = self.record.clone() else { return Ok(0) };
         let first = self.rows.as_mut().map(|rows| settle::settle(context, rows, minidvodbs, false));
         let settled = match first {
             // It may have been lost while rsync ran.
@@ -166,9 +169,9 @@ impl Partner {
         match settled {
             Ok(report) => {
                 self.say(context, &report);
-                Ok(())
+                Ok(report.missing)
             }
-            Err(stopped) => self.lose(context, stopped),
+            Err(stopped) => self.lose(context, stopped).map(|()| 0),
         }
     }
 

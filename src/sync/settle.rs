@@ -146,7 +146,7 @@ impl Taking<'_, '_> {
                 Step::Insert(id) => self.write(id, None)?,
                 Step::Conflict(id, row, winner) => self.conflict(id, &row, winner, &mut left)?,
                 Step::Bury(id) if self.may_bury => self.bury(id)?,
-                Step::Bury(_) => {}
+                Step::Bury(_) => self.report.missing += 1,
                 Step::Leave(stray) => left.push(stray),
             }
         }
