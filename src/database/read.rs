@@ -93,7 +93,7 @@ impl Database {
         let mut buckets = Buckets::new();
         for (table, (name, columns)) in (0..).zip(SUMMED) {
             let query = format!(
-                "SELECT minidvodb_id DIV {BUCKET_IDS}, COUNT(*), CAST(SUM(CRC32(CONCAT_WS('\n', {columns}))) AS UNSIGNED) \
+                "SELECT IF(minidvodb_id < 1, NULL, minidvodb_id DIV {BUCKET_IDS}), COUNT(*), CAST(SUM(CRC32(CONCAT_WS('\n', {columns}))) AS UNSIGNED) \
                  FROM {name} GROUP BY 1 ORDER BY NULL"
             );
             for row in self.conn.exec_iter(query, ())? {
@@ -196,7 +196,7 @@ impl Database {
         let mut rows = Vec::new();
         for row in self.conn.exec_iter(query, params)? {
             let mut columns = Columns::of(row?);
-            let id = columns.number()?.and_then(|id| u64::try_from(id).ok());
+            let id = columns.number()?.and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
             let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
             let content = Content {
                 path: columns.text()?.unwrap_or_default(),
@@ -220,7 +220,7 @@ fn within(table: &str, ranges: &[Range<u64>]) -> String {
     let max = i64::MAX.unsigned_abs();
     let one = |range: &Range<u64>| {
         let last = range.end.saturating_sub(1).min(max);
-        format!("{table}.minidvodb_id BETWEEN {} AND {last}", range.start.min(max))
+        format!("{table}.minidvodb_id BETWEEN {} AND {last}", range.start.clamp(1, max))
     };
     let all: Vec<String> = ranges.iter().map(one).collect();
     all.join(" OR ")

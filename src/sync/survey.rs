@@ -226,6 +226,8 @@ impl Looking<'_> {
                 seen.extend(runs.iter().map(|run| u64::try_from(run.id).unwrap_or_default()));
                 self.take_runs(&runs)?;
             }
+            let absent: Vec<u64> = unseen.into_iter().filter(|id| !seen.contains(id)).collect();
+            self.leave_absent(&absent)?;
             self.drop_old_strays(&ranges, &seen)?;
             self.read.extend(ranges);
         }
@@ -245,6 +247,26 @@ impl Looking<'_> {
             }
             Ok(unseen)
         })?)
+    }
+
+    /// Minidvodbs that minidvodbRun does not have, and which therefore have no row in minidvodbProcessed either:
+    /// they are not eligible, since the database could not hold what came of it.
+    fn leave_absent(&mut self, ids: &[u64]) -> Result<(), Stopped> {
+        let (context, mut changed) = (self.context, Vec::new());
+        context.ledger.read(|ledger| {
+            for &id in ids {
+                let stray =
+                    Stray { minidvodb_id: id, row_id: 0, host: String::new(), why: ABSENT.to_owned() };
+                if !ledger.strays_of(id)?.contains(&stray) {
+                    self.strays.new.push(stray);
+                }
+                let minidvodb = ledger.minidvodb(MinidvodbId(id))?;
+                changed.extend(minidvodb.filter(|minidvodb| minidvodb.processed_fault.is_some()));
+            }
+            Ok(())
+        })?;
+        changed.iter_mut().for_each(|minidvodb| minidvodb.processed_fault = None);
+        self.keep(changed)
     }
 
     /// Strays of minidvodbRun whose rows can be taken now, or are gone.
@@ -270,8 +292,13 @@ impl Looking<'_> {
             }
             Ok(())
         })?;
+        self.keep(changed)
+    }
+
+    /// Keeps minidvodbs that are new or have changed, until the guard has agreed.
+    fn keep(&mut self, changed: Vec<Minidvodb>) -> Result<(), Stopped> {
         if self.takes_at_once {
-            take_minidvodbs(context, &changed, &mut self.report)?;
+            take_minidvodbs(self.context, &changed, &mut self.report)?;
         }
         self.minidvodbs.extend(changed.into_iter().map(|minidvodb| (minidvodb.id.0, minidvodb)));
         Ok(())
@@ -279,7 +306,8 @@ impl Looking<'_> {
 
     /// The minidvodb of a row, if it is news.
     fn take_run(&mut self, run: &RunRow, ledger: &Snapshot) -> Result<Option<Minidvodb>, Failure> {
-        let id = u64::try_from(run.id).unwrap_or_default();
+        // An id that is none names nothing that could be copied.
+        let Some(id) = u64::try_from(run.id).ok().filter(|&id| id > 0) else { return Ok(None) };
         match minidvodb_of(run, self.groups) {
             Ok(minidvodb) if ledger.minidvodb(minidvodb.id)?.as_ref() == Some(&minidvodb) => Ok(None),
             Ok(minidvodb) => {
