@@ -128,9 +128,11 @@ impl Address {
     }
 }
 
-/// The URL as it may be shown: a password is left out, however broken the rest is.
+/// The URL as it may be shown: a password is left out, however broken the rest is, and so are options.
 fn without_password(text: &str) -> String {
-    let Some((front, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    let plain = |text: &str| text.split_once('?').map_or(text, |(plain, _)| plain).to_owned();
+    let Some((front, host)) = text.rsplit_once('@') else { return plain(text) };
+    let host = plain(host);
     let Some((scheme, user)) = front.split_once("://") else { return format!("…@{host}") };
     let user = user.split_once(':').map_or(user, |(user, _)| user);
     format!("{scheme}://{user}@{host}")
