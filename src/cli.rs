@@ -9,7 +9,7 @@ use argh::FromArgs;
 
 use crate::error::{Error, Exit, Result};
 use crate::faults::Fault;
-use crate::model::{AbsolutePath, CopyId, Group, Host, Machine, MinidvodbId, Verify};
+use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Verify};
 
 /// Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
 #[derive(FromArgs, Debug)]
@@ -50,6 +50,9 @@ pub enum Command {
     Revert(Revert),
     Faults(Faults),
     Ledger(LedgerCommand),
+    Database(DatabaseCommand),
+    Sync(Sync),
+    Log(LogCommand),
 }
 
 /// cron's command: one pass over every target whose host is on
@@ -416,6 +419,93 @@ pub struct LedgerRestore {
 #[argh(subcommand, name = "compact", help_triggers("--help"))]
 pub struct LedgerCompact {}
 
+/// the IPP's MySQL database
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "database", help_triggers("--help"))]
+pub struct DatabaseCommand {
+    #[argh(subcommand)]
+    pub verb: DatabaseVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum DatabaseVerb {
+    Set(DatabaseSet),
+    Show(DatabaseShow),
+    Del(DatabaseDel),
+}
+
+/// set the database that passes read minidvodbs from and keep minidvodbCopy in; nothing is asked of it yet
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "set", help_triggers("--help"))]
+pub struct DatabaseSet {
+    /// mysql://USER@HOST[:PORT]/NAME, with ?socket=/path, or ?tls=required, or ?tls=verify and &ca=/path
+    #[argh(positional, from_str_fn(address))]
+    pub url: Address,
+    /// the file with the password, which only its owner may read; else MYSQL_PWD of the environment
+    #[argh(option, arg_name = "file")]
+    pub password_file: Option<String>,
+}
+
+/// show the database, how far it is behind, and its rows that are left as they are
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
+pub struct DatabaseShow {}
+
+/// forget the database; the ledger keeps its copies, and the database its rows
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "del", help_triggers("--help"))]
+pub struct DatabaseDel {}
+
+/// bring the ledger and the database in step
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "sync", help_triggers("--help"))]
+pub struct Sync {
+    /// print each difference; change nothing on either side
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// believe the database, however many rows are gone there
+    #[argh(switch)]
+    pub accept_deletions: bool,
+}
+
+/// the operators' log
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "log", help_triggers("--help"))]
+pub struct LogCommand {
+    #[argh(subcommand)]
+    pub verb: LogVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum LogVerb {
+    Add(LogAdd),
+    Show(LogShow),
+}
+
+/// write an entry into the log
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "add", help_triggers("--help"))]
+pub struct LogAdd {
+    /// what happened
+    #[argh(positional)]
+    pub text: String,
+}
+
+/// show the log, oldest entry first
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
+pub struct LogShow {
+    /// only the last so many (100)
+    #[argh(option, short = 'n', from_str_fn(limit), default = "100")]
+    pub last: u64,
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|refused| refused.to_string())
+}
+
 fn limit(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("the limit '{}' is not a whole number", text.escape_debug()))
 }
@@ -543,7 +633,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 11] = [
+const COMMANDS: [(&str, &[&str]); 14] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -555,6 +645,9 @@ const COMMANDS: [(&str, &[&str]); 11] = [
     ("revert", &[]),
     ("faults", &[]),
     ("ledger", &["check", "backup", "restore", "compact"]),
+    ("database", &["set", "show", "del"]),
+    ("sync", &[]),
+    ("log", &["add", "show"]),
 ];
 
 /// A usage error in our words, with the help that fits.

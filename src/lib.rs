@@ -7,6 +7,7 @@
 
 mod cli;
 mod commands;
+mod database;
 mod error;
 mod faults;
 mod holders;
@@ -18,6 +19,7 @@ mod plan;
 mod render;
 mod signals;
 mod state;
+mod sync;
 mod transfer;
 mod ui;
 
@@ -71,9 +73,26 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
         ui: ui::Ui::new(arguments.verbose, arguments.quiet),
         setting: setting(environment)?,
         stop: signals::Stop::on_signals()?,
+        user: user(environment),
+        mysql_password: mysql_password(environment)?,
         clock: jiff::Timestamp::now,
     };
     commands::execute(&context, command)
+}
+
+/// Who runs this, as the environment has it, which cron sets too.
+fn user(environment: impl Fn(&str) -> Option<OsString>) -> String {
+    let name =
+        ["LOGNAME", "USER"].into_iter().find_map(&environment).and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+/// The database's password, where the environment has it.
+fn mysql_password(environment: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>> {
+    let password = environment("MYSQL_PWD").filter(|password| !password.is_empty());
+    password
+        .map(|password| password.into_string().map_err(|_| Error::configuration("MYSQL_PWD is not UTF-8")))
+        .transpose()
 }
 
 /// What children get of the environment, and the limits that it may change.

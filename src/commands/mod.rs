@@ -4,15 +4,18 @@
 //! did. Commands print through `ui` only.
 
 mod copy;
+mod database;
 mod faults;
 mod host;
 mod ledger;
 mod list;
+mod log;
 mod minidvodb;
 mod revert;
 mod run;
 mod show;
 mod stage;
+mod sync;
 mod target;
 
 use crate::cli::Command;
@@ -42,6 +45,9 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Revert(revert) => revert::execute(context, &revert),
         Command::Faults(faults) => faults::execute(context, &faults),
         Command::Ledger(ledger) => ledger::execute(context, ledger),
+        Command::Database(database) => database::execute(context, database),
+        Command::Sync(sync) => sync::execute(context, &sync),
+        Command::Log(log) => log::execute(context, log),
     }
 }
 

@@ -6,19 +6,24 @@
 use redb::{ReadableTable, TableHandle, WriteTransaction};
 
 use super::Failure;
-use super::look::{Counters, HasTables, Look, attempt_place, meta, target_place};
+use super::look::{Counters, HasTables, Look, attempt_place, meta, stray_place, target_place};
 use super::records::{
-    AttemptRecord, CopyRecord, HostRecordRecord, MinidvodbRecord, Place, Record as _, StagesRecord,
-    TargetRecord, decode, encode, encode_value,
+    AttemptRecord, CopyRecord, DatabaseRecordRecord, HostRecordRecord, LogRecord, MinidvodbRecord, Place,
+    Record as _, StagesRecord, StrayRecord, TableRowRecord, TargetRecord, TombstoneRecord, decode, encode,
+    encode_value,
 };
 use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
 use crate::model::{
-    Attempt, Copy, CopyId, Group, Host, HostRecord, Machine, Minidvodb, Outcome, Stages, Target, staging_path,
+    Attempt, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome,
+    Stages, Stray, TableRow, Target, Tombstone, staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
 const ATTEMPTS_KEPT: u32 = 64;
+
+/// So many entries of the log are kept.
+const LOG_KEPT: u64 = 10_000;
 
 /// A write transaction.
 pub struct Change<'t> {
@@ -262,6 +267,112 @@ impl<'t> Change<'t> {
         self.tables.leftovers.put(&(copy.host.as_str(), copy.group.as_str(), &path), &copy.id.0)?;
         self.is_dirty = true;
         Ok(true)
+    }
+
+    /// Sets the IPP database, or what is known of it; with none, forgets it.
+    pub fn put_database(&mut self, record: Option<&DatabaseRecord>) -> Result<(), Failure> {
+        if self.database()?.as_ref() == record {
+            return Ok(());
+        }
+        match record {
+            Some(record) => self.put_meta(meta::DATABASE, &DatabaseRecordRecord::from_value(record)),
+            None => {
+                self.tables.meta.remove(meta::DATABASE)?;
+                self.is_dirty = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets what the rows of a database held, and which of them are strays: another one is to be met.
+    pub fn forget_rows(&mut self) -> Result<(), Failure> {
+        let copies: Vec<u64> = self
+            .tables
+            .synced
+            .table
+            .iter()?
+            .map(|entry| Ok(entry?.0.value()))
+            .collect::<Result<_, Failure>>()?;
+        for copy in copies {
+            self.is_dirty |= self.tables.synced.remove(&copy)?;
+        }
+        for stray in self.strays()? {
+            self.remove_stray(&stray)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what the row of a copy holds, now that both sides are the same.
+    pub fn put_synced(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
+        if self.synced(copy)?.as_ref() == Some(row) {
+            return Ok(());
+        }
+        let place = Place::new(tables::SYNCED.name(), copy.id);
+        let bytes = encode_value::<TableRowRecord>(&place, row)?;
+        self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Notes a row that no copy stands for; false where it is known as it is.
+    pub fn put_stray(&mut self, stray: &Stray) -> Result<bool, Failure> {
+        let key = (stray.minidvodb_id, stray.row_id);
+        let place = stray_place(key);
+        let bytes = encode_value::<StrayRecord>(&place, stray)?;
+        if self.tables.strays.table.get(&key)?.is_some_and(|before| before.value() == bytes) {
+            return Ok(false);
+        }
+        self.tables.strays.put(&key, &bytes.as_slice())?;
+        self.is_dirty = true;
+        Ok(true)
+    }
+
+    /// Forgets a row that is gone, or that a copy stands for now. Its machine may lack a copy that it seemed to
+    /// have, so its group is gone through again.
+    pub fn remove_stray(&mut self, stray: &Stray) -> Result<(), Failure> {
+        self.is_dirty |= self.tables.strays.remove(&(stray.minidvodb_id, stray.row_id))?;
+        for mut target in self.targets()? {
+            if target.queued_through != 0 {
+                target.queued_through = 0;
+                self.put_target(&target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a copy whose row is gone out of the queue and the indexes, and keeps it, with its attempts, as a
+    /// tombstone: its minidvodb may be queued again.
+    pub fn bury(&mut self, copy: &Copy, at: jiff::Timestamp) -> Result<(), Failure> {
+        if copy.is_new() {
+            self.leave_staging(copy)?;
+        }
+        let place = Place::new(tables::TOMBSTONES.name(), copy.id);
+        let tombstone = Tombstone { copy: copy.clone(), at };
+        let bytes = encode_value::<TombstoneRecord>(&place, &tombstone)?;
+        self.tables.tombstones.put(&copy.id.0, &bytes.as_slice())?;
+        self.tables.copies.remove(&copy.id.0)?;
+        self.tables.synced.remove(&copy.id.0)?;
+        self.tables.pairs.remove(&(copy.minidvodb_id.0, copy.machine.as_str()))?;
+        self.tables.pending.remove(&pending_key(copy))?;
+        let path = copy.final_path();
+        if self.owner_of(&copy.machine, &path)? == Some(copy.id) {
+            self.tables.final_paths.remove(&(copy.machine.as_str(), &path))?;
+        }
+        self.is_dirty = true;
+        self.look_again(&[&copy.machine])
+    }
+
+    /// Adds an entry to the log; the oldest ones go.
+    pub fn add_log(&mut self, entry: &LogEntry) -> Result<(), Failure> {
+        let last = self.tables.log.table.last()?.map_or(0, |(number, _)| number.value());
+        let number = last + 1;
+        let bytes = encode_value::<LogRecord>(&Place::new(tables::LOG.name(), number), entry)?;
+        self.tables.log.put(&number, &bytes.as_slice())?;
+        if let Some(oldest) = number.checked_sub(LOG_KEPT) {
+            self.tables.log.remove(&oldest)?;
+        }
+        self.is_dirty = true;
+        Ok(())
     }
 
     /// Forgets a staging folder that has been removed.

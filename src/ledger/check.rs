@@ -73,6 +73,13 @@ impl Snapshot {
             decode_attempt(key.value(), value.value())?;
             census.attempts += 1;
         }
+        self.each_copy(|copy| self.synced(&copy).map(|_| true))?;
+        self.strays()?;
+        self.log(usize::MAX)?;
+        for entry in self.tables.tombstones().iter()? {
+            self.tombstone(CopyId(entry?.0.value()))?;
+        }
+        self.database()?;
         self.stages()?;
         self.ledger_id()?;
         self.counters()?;

@@ -9,14 +9,15 @@ use redb::{ReadableTable, TableHandle};
 use serde::{Deserialize, Serialize};
 
 use super::records::{
-    AttemptRecord, CopyRecord, HostRecordRecord, MinidvodbRecord, Place, Record as _, StagesRecord,
-    TargetRecord, decode, decode_value,
+    AttemptRecord, CopyRecord, DatabaseRecordRecord, HostRecordRecord, LogRecord, MinidvodbRecord, Place,
+    Record as _, StagesRecord, StrayRecord, TableRowRecord, TargetRecord, TombstoneRecord, decode,
+    decode_value,
 };
 use super::tables::{self, Digests, Tables};
 use super::{Failure, Snapshot};
 use crate::model::{
-    Attempt, Candidate, Copy, CopyId, Group, Host, HostRecord, Machine, Minidvodb, MinidvodbId, Stages,
-    Target, final_path,
+    Attempt, Candidate, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord, LogEntry, Machine, Minidvodb,
+    MinidvodbId, Stages, Stray, TableRow, Target, Tombstone, final_path,
 };
 
 /// Keys of the meta table.
@@ -25,6 +26,7 @@ pub(super) mod meta {
     pub(in crate::ledger) const LEDGER_ID: &str = "ledger_id";
     pub(in crate::ledger) const COUNTERS: &str = "counters";
     pub(in crate::ledger) const STAGES: &str = "stages";
+    pub(in crate::ledger) const DATABASE: &str = "database";
     pub(in crate::ledger) use super::tables::DIGESTS;
 }
 
@@ -63,11 +65,6 @@ impl HasTables for Snapshot {
 /// Everything that can be asked of a ledger.
 #[allow(private_bounds)]
 pub trait Look: HasTables {
-    /// The schema's version.
-    fn schema_version(&self) -> Result<u32, Failure> {
-        self.meta_record(meta::SCHEMA)?.ok_or_else(|| Failure::Damaged("it has no schema version".to_owned()))
-    }
-
     /// The id made with the ledger: 16 hexadecimal digits.
     fn ledger_id(&self) -> Result<String, Failure> {
         self.meta_record(meta::LEDGER_ID)?.ok_or_else(|| Failure::Damaged("it has no ledger id".to_owned()))
@@ -99,6 +96,12 @@ pub trait Look: HasTables {
     #[doc(hidden)]
     fn kept_digests(&self) -> Result<Digests, Failure> {
         self.meta_record(meta::DIGESTS)?.ok_or_else(|| Failure::Damaged("it has no digests".to_owned()))
+    }
+
+    /// The IPP database, if one is set.
+    fn database(&self) -> Result<Option<DatabaseRecord>, Failure> {
+        let record = self.meta_record::<DatabaseRecordRecord>(meta::DATABASE)?;
+        record.map(|record| record.into_value().map_err(Failure::Damaged)).transpose()
     }
 
     /// A host, if anything is known of it.
@@ -178,6 +181,86 @@ pub trait Look: HasTables {
     fn indexed_copy(&self, id: u64, index: &str) -> Result<Copy, Failure> {
         self.copy(CopyId(id))?
             .ok_or_else(|| Failure::Damaged(format!("index {index} points to copy {id}, which is not there")))
+    }
+
+    /// All copies of a minidvodb, whichever machine they are on.
+    fn copies_of(&self, minidvodb: MinidvodbId) -> Result<Vec<Copy>, Failure> {
+        let range = (minidvodb.0, "")..(minidvodb.0 + 1, "");
+        self.tables()
+            .pairs()
+            .range(range)?
+            .map(|entry| self.indexed_copy(entry?.1.value(), tables::PAIRS.name()))
+            .collect()
+    }
+
+    /// The row of a copy as both sides held it at the last sync.
+    fn synced(&self, copy: &Copy) -> Result<Option<TableRow>, Failure> {
+        let place = Place::new(tables::SYNCED.name(), copy.id);
+        let bytes = self.tables().synced().get(copy.id.0)?;
+        bytes.map(|bytes| decode_value::<TableRowRecord>(&place, bytes.value())).transpose()
+    }
+
+    /// How many copies have ever met their row.
+    fn count_synced(&self) -> Result<u64, Failure> {
+        Ok(self.tables().synced().iter()?.count() as u64)
+    }
+
+    /// The rows of the database that name a minidvodb and that no copy stands for; 0: those that name none.
+    fn strays_of(&self, minidvodb_id: u64) -> Result<Vec<Stray>, Failure> {
+        self.tables()
+            .strays()
+            .range((minidvodb_id, 0)..=(minidvodb_id, u64::MAX))?
+            .map(|entry| {
+                let (key, value) = entry?;
+                decode_value::<StrayRecord>(&stray_place(key.value()), value.value())
+            })
+            .collect()
+    }
+
+    /// All rows of the database that no copy stands for.
+    fn strays(&self) -> Result<Vec<Stray>, Failure> {
+        self.tables()
+            .strays()
+            .iter()?
+            .map(|entry| {
+                let (key, value) = entry?;
+                decode_value::<StrayRecord>(&stray_place(key.value()), value.value())
+            })
+            .collect()
+    }
+
+    /// Whether the database has a row that says that a machine has a minidvodb, or will have it, though no copy
+    /// here stands for it.
+    fn has_stray_on(&self, minidvodb: MinidvodbId, machine: &Machine) -> Result<bool, Failure> {
+        for stray in self.strays_of(minidvodb.0)?.into_iter().filter(|stray| stray.row_id != 0) {
+            let is_there = match Host::parse(stray.host.trim_end()) {
+                Ok(host) => self.host_or_unknown(&host)?.machine == *machine,
+                Err(_) => stray.host.trim_end().eq_ignore_ascii_case(machine.as_str()),
+            };
+            if is_there {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A copy whose row is gone from the database.
+    fn tombstone(&self, id: CopyId) -> Result<Option<Tombstone>, Failure> {
+        let place = Place::new(tables::TOMBSTONES.name(), id);
+        let bytes = self.tables().tombstones().get(id.0)?;
+        bytes.map(|bytes| decode_value::<TombstoneRecord>(&place, bytes.value())).transpose()
+    }
+
+    /// The last `most` entries of the log, oldest first.
+    fn log(&self, most: usize) -> Result<Vec<LogEntry>, Failure> {
+        let mut entries = Vec::new();
+        for entry in self.tables().log().iter()?.rev().take(most) {
+            let (key, value) = entry?;
+            let place = Place::new(tables::LOG.name(), key.value());
+            entries.push(decode_value::<LogRecord>(&place, value.value())?);
+        }
+        entries.reverse();
+        Ok(entries)
     }
 
     /// Shows every copy to `see`, by id, until it says false.
@@ -342,7 +425,7 @@ pub trait Look: HasTables {
             }
             let name = minidvodb.folder_name()?;
             found.candidates.push(Candidate {
-                has_copy: self.copy_on(id, machine)?.is_some(),
+                has_copy: self.copy_on(id, machine)?.is_some() || self.has_stray_on(id, machine)?,
                 path_is_taken: self.owner_of(machine, &final_path(&target.path, &name))?.is_some(),
                 minidvodb,
                 name,
@@ -385,4 +468,15 @@ pub(super) fn decode_copy(key: u64, bytes: &[u8]) -> Result<Copy, Failure> {
 
 pub(super) fn decode_attempt(key: (u64, u32), bytes: &[u8]) -> Result<Attempt, Failure> {
     decode_value::<AttemptRecord>(&attempt_place(key), bytes)
+}
+
+/// The schema's version.
+pub(super) fn schema_version(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u32, Failure> {
+    let bytes = meta.get(meta::SCHEMA)?;
+    let bytes = bytes.ok_or_else(|| Failure::Damaged("it has no schema version".to_owned()))?;
+    decode(&Place::new(tables::META.name(), meta::SCHEMA), bytes.value())
+}
+
+pub(super) fn stray_place((minidvodb_id, row_id): (u64, u64)) -> Place<'static> {
+    Place::new(tables::STRAYS.name(), format!("{minidvodb_id}/{row_id}"))
 }

@@ -13,8 +13,8 @@ use fs2::FileExt as _;
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 
 use super::change::Change;
-use super::look::Look;
-use super::tables::ReadTables;
+use super::look;
+use super::tables::{self, ReadTables};
 use super::{Failure, Ledger, Snapshot, migrations};
 use crate::error::{Error, IoContext};
 use crate::holders;
@@ -94,10 +94,9 @@ pub(super) fn write<T>(
         let is_checked = ledger.is_check_due();
         let version = {
             let db = open_for_reading(ledger)?;
-            let snapshot = snapshot_of_any_version(&db)?;
-            let version = snapshot.schema_version()?;
+            let version = version_of(&db)?;
             if is_checked && version == migrations::CURRENT {
-                snapshot.check_digests()?;
+                snapshot(&db)?.check_digests()?;
             }
             version
         };
@@ -146,25 +145,31 @@ pub(super) fn migrate(db: &Database, steps: &[migrations::Step], to: u32) -> Res
 
 /// A snapshot of a ledger of this program's schema.
 fn snapshot(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
-    let snapshot = snapshot_of_any_version(db)?;
-    match migrations::judge(snapshot.schema_version()?, migrations::CURRENT)? {
-        migrations::Fit::Current => Ok(snapshot),
+    let version = version_of(db)?;
+    match migrations::judge(version, migrations::CURRENT)? {
+        migrations::Fit::Current => {
+            let tables = ReadTables::open(&db.begin_read()?).map_err(no_ledger)?;
+            Ok(Snapshot { tables })
+        }
         migrations::Fit::Older { .. } => Err(Error::configuration(format!(
-            "the ledger has the older schema {}",
-            snapshot.schema_version()?
+            "the ledger has the older schema {version}"
         ))
         .hint("the next command that changes something, such as `minidvodbcopy run`, brings it up to date")
         .into()),
     }
 }
 
-fn snapshot_of_any_version(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
-    let txn = db.begin_read()?;
-    let tables = ReadTables::open(&txn).map_err(|failure| match failure {
+/// The schema's version, which every version keeps in the same place.
+fn version_of(db: &ReadOnlyDatabase) -> Result<u32, Failure> {
+    let meta = db.begin_read()?.open_table(tables::META).map_err(|error| no_ledger(error.into()))?;
+    look::schema_version(&meta).map_err(no_ledger)
+}
+
+fn no_ledger(failure: Failure) -> Failure {
+    match failure {
         Failure::Damaged(why) => Failure::Damaged(format!("it is not a ledger of minidvodbcopy: {why}")),
         other => other,
-    })?;
-    Ok(Snapshot { tables })
+    }
 }
 
 /// Opens for reading; after a kill, lets redb recover first.
@@ -196,7 +201,10 @@ fn rehearse_recovery(ledger: &Ledger) -> Result<(), Failure> {
     drop(file);
     builder(true).open(copy.path())?.close()?;
     let db = builder(false).open_read_only(copy.path())?;
-    snapshot_of_any_version(&db)?.check_digests()
+    match migrations::judge(version_of(&db)?, migrations::CURRENT)? {
+        migrations::Fit::Current => snapshot(&db)?.check_digests(),
+        migrations::Fit::Older { .. } => Ok(()),
+    }
 }
 
 /// Opens for writing, with redb's check of the whole file or without.

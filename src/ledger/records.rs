@@ -14,9 +14,9 @@ use super::Failure;
 use crate::error::Error;
 use crate::faults::{Class, Fault};
 use crate::model::{
-    AbsolutePath, Attempt, Copy, CopyId, CopyState, FaultState, FileSystem, Group, Host, HostRecord, Machine,
-    Minidvodb, MinidvodbId, MinidvodbState, Name, Outcome, Phase, Publishing, Stages, Standing, Target,
-    Verified, Verify,
+    AbsolutePath, Address, Attempt, Content, Copy, CopyId, CopyState, DatabaseRecord, FaultState, FileSystem,
+    Group, Host, HostRecord, LogEntry, Machine, Minidvodb, MinidvodbId, MinidvodbState, Name, Outcome, Phase,
+    Publishing, Stages, Standing, Stray, TableRow, Target, Tombstone, Verified, Verify,
 };
 
 const FRAME_VERSION: u8 = 1;
@@ -566,6 +566,161 @@ impl Record for AttemptRecord {
             seconds: self.seconds,
             said: self.said,
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct DatabaseRecordRecord {
+    url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    synced_at_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    away_since_us: Option<i64>,
+    #[serde(default)]
+    away_because: String,
+}
+
+impl Record for DatabaseRecordRecord {
+    type Value = DatabaseRecord;
+
+    fn from_value(value: &DatabaseRecord) -> Self {
+        Self {
+            url: value.address.to_string(),
+            password_file: value.password_file.clone(),
+            identity: value.identity.clone(),
+            synced_at_us: value.synced_at.map(Timestamp::as_microsecond),
+            away_since_us: value.away_since.map(Timestamp::as_microsecond),
+            away_because: value.away_because.clone(),
+        }
+    }
+
+    fn into_value(self) -> Result<DatabaseRecord, String> {
+        Ok(DatabaseRecord {
+            address: Address::parse(&self.url).map_err(text)?,
+            password_file: self.password_file,
+            identity: self.identity,
+            synced_at: self.synced_at_us.map(time).transpose()?,
+            away_since: self.away_since_us.map(time).transpose()?,
+            away_because: self.away_because,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TableRowRecord {
+    id: u64,
+    minidvodb_id: u64,
+    path: String,
+    host: String,
+    #[serde(default)]
+    fault: i16,
+    state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch_s: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dtime_s: Option<f32>,
+}
+
+impl Record for TableRowRecord {
+    type Value = TableRow;
+
+    fn from_value(value: &TableRow) -> Self {
+        let content = &value.content;
+        Self {
+            id: value.id,
+            minidvodb_id: value.minidvodb_id.0,
+            path: content.path.clone(),
+            host: content.host.clone(),
+            fault: content.fault,
+            state: content.state.clone(),
+            epoch_s: content.epoch.map(Timestamp::as_second),
+            dtime_s: content.dtime_s,
+        }
+    }
+
+    fn into_value(self) -> Result<TableRow, String> {
+        Ok(TableRow {
+            id: self.id,
+            minidvodb_id: MinidvodbId(self.minidvodb_id),
+            content: Content {
+                path: self.path,
+                host: self.host,
+                fault: self.fault,
+                state: self.state,
+                epoch: self.epoch_s.map(|second| Timestamp::from_second(second).map_err(text)).transpose()?,
+                dtime_s: self.dtime_s,
+            },
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StrayRecord {
+    minidvodb_id: u64,
+    row_id: u64,
+    host: String,
+    why: String,
+}
+
+impl Record for StrayRecord {
+    type Value = Stray;
+
+    fn from_value(value: &Stray) -> Self {
+        let Stray { minidvodb_id, row_id, host, why } = value.clone();
+        Self { minidvodb_id, row_id, host, why }
+    }
+
+    fn into_value(self) -> Result<Stray, String> {
+        let Self { minidvodb_id, row_id, host, why } = self;
+        Ok(Stray { minidvodb_id, row_id, host, why })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TombstoneRecord {
+    copy: CopyRecord,
+    at_us: i64,
+}
+
+impl Record for TombstoneRecord {
+    type Value = Tombstone;
+
+    fn from_value(value: &Tombstone) -> Self {
+        Self { copy: CopyRecord::from_value(&value.copy), at_us: value.at.as_microsecond() }
+    }
+
+    fn into_value(self) -> Result<Tombstone, String> {
+        Ok(Tombstone { copy: self.copy.into_value()?, at: time(self.at_us)? })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct LogRecord {
+    at_us: i64,
+    who: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copy: Option<u64>,
+    text: String,
+}
+
+impl Record for LogRecord {
+    type Value = LogEntry;
+
+    fn from_value(value: &LogEntry) -> Self {
+        Self {
+            at_us: value.at.as_microsecond(),
+            who: value.who.clone(),
+            copy: value.copy.map(|copy| copy.0),
+            text: value.text.clone(),
+        }
+    }
+
+    fn into_value(self) -> Result<LogEntry, String> {
+        Ok(LogEntry { at: time(self.at_us)?, who: self.who, copy: self.copy.map(CopyId), text: self.text })
     }
 }
 

@@ -42,6 +42,15 @@ pub(super) const OPEN_ATTEMPTS: TableDefinition<'static, (&str, &str, u64), u32>
 pub(super) const LEFTOVERS: TableDefinition<'static, (&str, &str, &str), u64> =
     TableDefinition::new("leftovers.1");
 
+/// minidvodbcopy_id here: what its row in the database held when both sides were last the same.
+pub(super) const SYNCED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("synced.1");
+/// (minidvodb_id or 0, minidvodbcopy_id there or 0): a row of the database that no copy here stands for.
+pub(super) const STRAYS: TableDefinition<'static, (u64, u64), &[u8]> = TableDefinition::new("strays.1");
+/// minidvodbcopy_id: a copy whose row is gone from the database.
+pub(super) const TOMBSTONES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("tombstones.1");
+/// number: an entry of the operators' log.
+pub(super) const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log.1");
+
 /// The number of entries of a table and the wrapping sum of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Digest {
@@ -219,4 +228,8 @@ tables! {
     attempts: ATTEMPTS, (u64, u32), &'static [u8];
     open_attempts: OPEN_ATTEMPTS, (&'static str, &'static str, u64), u32;
     leftovers: LEFTOVERS, (&'static str, &'static str, &'static str), u64;
+    synced: SYNCED, u64, &'static [u8];
+    strays: STRAYS, (u64, u64), &'static [u8];
+    tombstones: TOMBSTONES, u64, &'static [u8];
+    log: LOG, u64, &'static [u8];
 }

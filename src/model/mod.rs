@@ -1,10 +1,11 @@
-//! The words of the trade as types: minidvodb, target, host, copy, attempt.
+//! The words of the trade as types: minidvodb, target, host, copy, attempt; and the IPP database's rows.
 //!
 //! Invariant: a value of one of these types is legal; what is not is refused, by name, where it comes in.
 //! The model does no input or output and knows no other part of the program.
 
 mod attempt;
 mod copy;
+mod database;
 mod minidvodb;
 mod names;
 mod room;
@@ -12,6 +13,9 @@ mod target;
 
 pub use attempt::{Attempt, Outcome, Phase};
 pub use copy::{Copy, CopyId, CopyState, FaultState, Publishing, Verified, final_path, staging_path};
+pub use database::{
+    Address, Content, DatabaseRecord, LogEntry, Stray, TableRow, Tls, Tombstone, is_same_text,
+};
 pub use minidvodb::{Candidate, Minidvodb, MinidvodbId, MinidvodbState};
 pub use names::{AbsolutePath, Group, Host, Machine, Name, Refused, STAGING};
 pub use room::{Inodes, Need, Room, used_percent};

@@ -25,6 +25,7 @@ use crate::plan::load::{self, Door, Eagerness, Verdict};
 use crate::plan::notice;
 use crate::plan::queue::{Decision, Queue};
 use crate::signals::Stop;
+use crate::sync::{Hold, Partner};
 use crate::transfer::Setting;
 use crate::ui::Ui;
 
@@ -43,6 +44,10 @@ pub struct Context {
     pub setting: Setting,
     /// Whether to stop.
     pub stop: Stop,
+    /// Who runs the program.
+    pub user: String,
+    /// `MYSQL_PWD` of the environment.
+    pub mysql_password: Option<String>,
     /// The clock.
     pub clock: fn() -> Timestamp,
 }
@@ -53,9 +58,11 @@ impl Context {
         (self.clock)()
     }
 
+    /// Whether to go on.
+    ///
     /// # Errors
     /// The error that a signal asks for.
-    fn check_stop(&self) -> Result<()> {
+    pub fn check_stop(&self) -> Result<()> {
         match self.stop.requested() {
             Some(exit) => Err(Error::new(exit, "stopped by a signal; the next pass goes on from here")),
             None => Ok(()),
@@ -101,21 +108,25 @@ pub fn run(context: &Context, order: &Order) -> Result<Summary> {
         return Err(no_ledger(context));
     }
     context.ledger.back_up_daily(context.now())?;
+    let mut partner = if context.ledger.read(|ledger| Ok(ordered_targets(ledger, order)?.is_empty()))? {
+        Partner::default()
+    } else {
+        Partner::meet(context)?
+    };
     let busy = context.ledger.read(|ledger| targets_with_work(ledger, order, context.now()))?;
     for (target, host) in busy {
         context.check_stop()?;
         match PassLock::try_take(&context.state_dir, &target.host, &target.group, &host.machine)? {
-            Ok(mut lock) => Pass { context, order, lock: &mut lock, summary: &mut summary }.serve(&target)?,
-            Err(holder) if order.must_have_lock => {
-                return Err(Error::try_again(format!(
-                    "a pass for {} to {} is under way: {holder}",
-                    target.group, target.host
-                )));
+            Ok(mut lock) => {
+                if partner.hold(context, &host.machine, &target.group)? == Hold::Taken {
+                    pass_over(context, order, &target, "another ledger of the database", &mut summary)?;
+                    continue;
+                }
+                let partner = &mut partner;
+                Pass { context, order, lock: &mut lock, partner, summary: &mut summary }.serve(&target)?;
+                partner.let_go();
             }
-            Err(holder) => {
-                summary.skipped += 1;
-                context.ui.tell(&format!("{} to {} is served by {holder}", target.group, target.host));
-            }
+            Err(holder) => pass_over(context, order, &target, &holder, &mut summary)?,
         }
     }
     if context.ui.is_heard() {
@@ -125,6 +136,23 @@ pub fn run(context: &Context, order: &Order) -> Result<Summary> {
         summary.waiting = context.ledger.read(|ledger| count_waiting(ledger, order))?;
     }
     Ok(summary)
+}
+
+/// A target that somebody else serves is left to them; an operator's own pass ends there.
+fn pass_over(
+    context: &Context,
+    order: &Order,
+    target: &Target,
+    holder: &str,
+    summary: &mut Summary,
+) -> Result<()> {
+    let (group, host) = (&target.group, &target.host);
+    if order.must_have_lock {
+        return Err(Error::try_again(format!("a pass for {group} to {host} is under way: {holder}")));
+    }
+    summary.skipped += 1;
+    context.ui.tell(&format!("{group} to {host} is served by {holder}"));
+    Ok(())
 }
 
 /// A pass without a ledger is more likely a wrong state folder than a wish.
@@ -229,6 +257,7 @@ struct Pass<'a> {
     context: &'a Context,
     order: &'a Order,
     lock: &'a mut PassLock,
+    partner: &'a mut Partner,
     summary: &'a mut Summary,
 }
 
@@ -341,7 +370,20 @@ impl Pass<'_> {
             }
             let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };
             after = copy.id;
-            if self.copy_one(&served, &copy, minidvodb.as_ref())? != Scope::Copy {
+            if self.partner.before_copy(self.context, &copy)? == Hold::Taken {
+                self.context
+                    .ui
+                    .tell(&format!("{} to {} is served by another ledger now", target.group, target.host));
+                return Ok(());
+            }
+            // The database may have said that there is nothing to do any more.
+            let still = self.next_to_serve(&served, CopyId(copy.id.0 - 1))?;
+            if still.is_none_or(|(still, _)| still.id != copy.id) {
+                continue;
+            }
+            let scope = self.copy_one(&served, &copy, minidvodb.as_ref())?;
+            self.partner.after_copy(self.context, &copy)?;
+            if scope != Scope::Copy {
                 return Ok(());
             }
         }

@@ -4,6 +4,7 @@
 //! network, no clock, no ledger.
 
 pub mod load;
+pub mod merge;
 pub mod notice;
 pub mod queue;
 pub mod retry;

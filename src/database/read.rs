@@ -1,0 +1,194 @@
+//! Reading minidvodbRun, minidvodbProcessed and minidvodbCopy.
+
+use mysql::prelude::Queryable as _;
+use mysql::{Params, Value};
+
+use super::values::Columns;
+use super::{Database, Trouble};
+use crate::model::{Content, MinidvodbId, TableRow};
+
+/// A row of minidvodbRun with its fault of minidvodbProcessed, as it lies there.
+#[derive(Clone, Debug)]
+pub struct RunRow {
+    /// minidvodb_id.
+    pub id: i64,
+    /// minidvodb_name.
+    pub name: Option<String>,
+    /// minidvodb_group.
+    pub group: String,
+    /// minidvodb_path.
+    pub path: String,
+    /// state.
+    pub state: String,
+    /// fault of minidvodbProcessed; none where it has no row there.
+    pub fault: Option<i64>,
+}
+
+const RUN: &str = "SELECT r.minidvodb_id, r.minidvodb_name, r.minidvodb_group, r.minidvodb_path, r.state, p.fault \
+                   FROM minidvodbRun r LEFT JOIN minidvodbProcessed p ON p.minidvodb_id = r.minidvodb_id";
+const COPY: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.minidvodb_rsync_path, c.destination_host, c.fault, \
+                    c.state, c.epoch, c.dtime FROM minidvodbCopy c";
+
+impl Database {
+    /// Begins to read everything as it is at this moment.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn begin_reading(&mut self) -> Result<(), Trouble> {
+        Ok(self.conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT")?)
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn end_reading(&mut self) -> Result<(), Trouble> {
+        Ok(self.conn.query_drop("COMMIT")?)
+    }
+
+    /// What tells this server and its table apart from others: the server's name for itself, and when the table
+    /// was made.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn identity(&mut self) -> Result<String, Trouble> {
+        let identity: Option<(Option<String>, Option<String>)> = self.conn.exec_first(
+            "SELECT @@hostname, (SELECT CAST(CREATE_TIME AS CHAR) FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'minidvodbCopy')",
+            (),
+        )?;
+        let (server, made) = identity.unwrap_or_default();
+        Ok(format!("{} {}", server.unwrap_or_default(), made.unwrap_or_default()))
+    }
+
+    /// Whether minidvodbCopy has no row at all.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn is_empty(&mut self) -> Result<bool, Trouble> {
+        let row: Option<i64> = self.conn.query_first("SELECT minidvodbcopy_id FROM minidvodbCopy LIMIT 1")?;
+        Ok(row.is_none())
+    }
+
+    /// Shows the minidvodbs of some groups.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn each_run(&mut self, groups: &[&str], see: impl FnMut(RunRow)) -> Result<(), Trouble> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let places = vec!["?"; groups.len()].join(", ");
+        let query = format!("{RUN} WHERE r.minidvodb_group IN ({places}) ORDER BY r.minidvodb_id");
+        self.see_runs(&query, texts(groups), see)
+    }
+
+    /// Shows some minidvodbs by their ids, those that are there.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn each_run_of(&mut self, ids: &[u64], see: impl FnMut(RunRow)) -> Result<(), Trouble> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.see_runs(&format!("{RUN} WHERE r.minidvodb_id IN ({})", listed(ids)), Params::Empty, see)
+    }
+
+    fn see_runs(&mut self, query: &str, params: Params, mut see: impl FnMut(RunRow)) -> Result<(), Trouble> {
+        for row in self.conn.exec_iter(query, params)? {
+            let mut columns = Columns::of(row?);
+            see(RunRow {
+                id: columns.number()?.unwrap_or_default(),
+                name: columns.text()?,
+                group: columns.text()?.unwrap_or_default(),
+                path: columns.text()?.unwrap_or_default(),
+                state: columns.text()?.unwrap_or_default(),
+                fault: columns.number()?,
+            });
+        }
+        Ok(())
+    }
+
+    /// The rows of minidvodbCopy whose minidvodbs are of some groups, by minidvodb_id, behind `after`: about
+    /// `most` of them, but all or none of a minidvodb.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn copies_behind(
+        &mut self,
+        groups: &[&str],
+        after: u64,
+        most: u64,
+    ) -> Result<Vec<TableRow>, Trouble> {
+        let places = vec!["?"; groups.len()].join(", ");
+        let of_groups = format!(
+            "FROM minidvodbCopy c JOIN minidvodbRun r ON r.minidvodb_id = c.minidvodb_id \
+             WHERE r.minidvodb_group IN ({places}) AND c.minidvodb_id > {after}"
+        );
+        let query =
+            format!("SELECT c.minidvodb_id {of_groups} ORDER BY c.minidvodb_id LIMIT 1 OFFSET {most}");
+        let last: Option<Option<i64>> = self.conn.exec_first(query, texts(groups))?;
+        let until = last.flatten().map_or_else(String::new, |last| format!(" AND c.minidvodb_id <= {last}"));
+        let columns = COPY.trim_end_matches(" FROM minidvodbCopy c");
+        let query = format!("{columns} {of_groups}{until} ORDER BY c.minidvodb_id, c.minidvodbcopy_id");
+        self.rows(&query, texts(groups))
+    }
+
+    /// The rows of some minidvodbs; where `to_write`, nobody else changes them until the end of the transaction.
+    ///
+    /// # Errors
+    /// Away, busy or refused.
+    pub fn copies_of(&mut self, minidvodbs: &[u64], to_write: bool) -> Result<Vec<TableRow>, Trouble> {
+        if minidvodbs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lock = if to_write { " FOR UPDATE" } else { "" };
+        self.rows(&format!("{COPY} WHERE c.minidvodb_id IN ({}){lock}", listed(minidvodbs)), Params::Empty)
+    }
+
+    /// The rows whose minidvodb_id is NULL or negative, which belong to no minidvodb: their ids and hosts.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn rows_of_nothing(&mut self) -> Result<Vec<(u64, String)>, Trouble> {
+        let query = "SELECT c.minidvodbcopy_id, c.destination_host FROM minidvodbCopy c \
+                     WHERE c.minidvodb_id IS NULL OR c.minidvodb_id < 1";
+        let mut found = Vec::new();
+        for row in self.conn.exec_iter(query, ())? {
+            let mut columns = Columns::of(row?);
+            let id = columns.number()?.and_then(|id| u64::try_from(id).ok()).unwrap_or_default();
+            found.push((id, columns.text()?.unwrap_or_default()));
+        }
+        Ok(found)
+    }
+
+    fn rows(&mut self, query: &str, params: Params) -> Result<Vec<TableRow>, Trouble> {
+        let mut rows = Vec::new();
+        for row in self.conn.exec_iter(query, params)? {
+            let mut columns = Columns::of(row?);
+            let id = columns.number()?.and_then(|id| u64::try_from(id).ok());
+            let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
+            let content = Content {
+                path: columns.text()?.unwrap_or_default(),
+                host: columns.text()?.unwrap_or_default(),
+                fault: columns.number()?.and_then(|fault| i16::try_from(fault).ok()).unwrap_or_default(),
+                state: columns.text()?.unwrap_or_default(),
+                epoch: columns.time()?,
+                dtime_s: columns.seconds()?,
+            };
+            if let (Some(id), Some(minidvodb_id)) = (id, minidvodb_id) {
+                rows.push(TableRow { id, minidvodb_id: MinidvodbId(minidvodb_id), content });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn texts(texts: &[&str]) -> Params {
+    Params::Positional(texts.iter().map(|text| Value::Bytes(text.as_bytes().to_vec())).collect())
+}
+
+fn listed(ids: &[u64]) -> String {
+    let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+    ids.join(", ")
+}

@@ -1,0 +1,194 @@
+//! Values of the tables as they come from the server, and as they go there.
+//!
+//! Invariant: what a column cannot hold is refused before it is sent, with its column; nothing is cut.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use mysql::{Row, Value};
+
+use super::Trouble;
+use crate::model::Content;
+
+/// The first and the last second of a TIMESTAMP ("Date and Time Data Types" of the MySQL manual).
+const EPOCH_MIN_S: i64 = 1;
+const EPOCH_MAX_S: i64 = 2_147_483_647;
+/// The characters of the columns for path and host, and for the state.
+const TEXT_MAX: usize = 255;
+const STATE_MAX: usize = 64;
+
+/// A row being read, column by column.
+pub(super) struct Columns {
+    row: Row,
+    at: usize,
+}
+
+impl Columns {
+    pub(super) fn of(row: Row) -> Self {
+        Self { row, at: 0 }
+    }
+
+    fn next(&mut self) -> Value {
+        self.at += 1;
+        self.row.take(self.at - 1).unwrap_or(Value::NULL)
+    }
+
+    /// A whole number; none for NULL.
+    pub(super) fn number(&mut self) -> Result<Option<i64>, Trouble> {
+        match self.next() {
+            Value::NULL => Ok(None),
+            Value::Int(number) => Ok(Some(number)),
+            Value::UInt(number) => i64::try_from(number).map(Some).map_err(|_| unexpected("a huge number")),
+            Value::Bytes(text) => {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                text.parse().map(Some).map_err(|_| unexpected(&format!("'{}'", text.escape_debug())))
+            }
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+
+    /// A text; none for NULL.
+    pub(super) fn text(&mut self) -> Result<Option<String>, Trouble> {
+        match self.next() {
+            Value::NULL => Ok(None),
+            Value::Bytes(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+
+    /// A FLOAT in seconds; none for NULL.
+    pub(super) fn seconds(&mut self) -> Result<Option<f32>, Trouble> {
+        match self.next() {
+            Value::NULL => Ok(None),
+            Value::Float(seconds) => Ok(Some(seconds)),
+            #[allow(clippy::cast_possible_truncation)] // a site's DOUBLE is compared as 32-bit, too
+            Value::Double(seconds) => Ok(Some(seconds as f32)),
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+
+    /// A TIMESTAMP in UTC; none for NULL and for the zero date.
+    pub(super) fn time(&mut self) -> Result<Option<Timestamp>, Trouble> {
+        match self.next() {
+            Value::NULL | Value::Date(0, 0, 0, ..) => Ok(None),
+            Value::Date(year, month, day, hour, minute, second, _) => {
+                let small = |value: u8| i8::try_from(value).ok();
+                let civil = || {
+                    let (year, month, day) = (i16::try_from(year).ok()?, small(month)?, small(day)?);
+                    jiff::civil::DateTime::new(
+                        year,
+                        month,
+                        day,
+                        small(hour)?,
+                        small(minute)?,
+                        small(second)?,
+                        0,
+                    )
+                    .ok()
+                };
+                let time = civil().and_then(|civil| TimeZone::UTC.to_timestamp(civil).ok());
+                time.map(Some).ok_or_else(|| unexpected("a time that is none"))
+            }
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+}
+
+fn unexpected(what: &str) -> Trouble {
+    Trouble::Refused(format!("a column holds {what}, which is not of its type"))
+}
+
+/// A value on its way to a column.
+pub(super) type Cell = Value;
+
+/// The values of minidvodb_rsync_path, destination_host, fault, state, epoch, dtime.
+///
+/// # Errors
+/// The column that cannot hold its value, and why.
+pub(super) fn cells_of(content: &Content) -> Result<[Cell; 6], String> {
+    let Content { path, host, fault, state, epoch, dtime_s } = content;
+    for (column, text, max) in [
+        ("minidvodb_rsync_path", path, TEXT_MAX),
+        ("destination_host", host, TEXT_MAX),
+        ("state", state, STATE_MAX),
+    ] {
+        if text.chars().count() > max {
+            return Err(format!(
+                "column {column} holds {max} characters, and '{}' has more",
+                text.escape_debug()
+            ));
+        }
+    }
+    let epoch = match epoch.map(Timestamp::as_second) {
+        None => Value::NULL,
+        Some(second) if !(EPOCH_MIN_S..=EPOCH_MAX_S).contains(&second) => {
+            return Err(format!(
+                "column epoch holds times from 1970 to 2038, and not {}",
+                epoch.unwrap_or_default()
+            ));
+        }
+        Some(second) => date(second)?,
+    };
+    let dtime = match dtime_s {
+        None => Value::NULL,
+        Some(seconds) if !seconds.is_finite() => return Err(format!("column dtime cannot hold {seconds}")),
+        Some(seconds) => Value::Float(*seconds),
+    };
+    Ok([
+        Value::Bytes(path.clone().into_bytes()),
+        Value::Bytes(host.clone().into_bytes()),
+        Value::Int(i64::from(*fault)),
+        Value::Bytes(state.clone().into_bytes()),
+        epoch,
+        dtime,
+    ])
+}
+
+fn date(second: i64) -> Result<Value, String> {
+    let time = Timestamp::from_second(second).map_err(|error| error.to_string())?;
+    let civil = TimeZone::UTC.to_datetime(time);
+    let part = |value: i8| u8::try_from(value).unwrap_or_default();
+    Ok(Value::Date(
+        u16::try_from(civil.year()).unwrap_or_default(),
+        part(civil.month()),
+        part(civil.day()),
+        part(civil.hour()),
+        part(civil.minute()),
+        part(civil.second()),
+        0,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content() -> Content {
+        Content {
+            path: "/data/é€".to_owned(),
+            host: "ipp022".to_owned(),
+            fault: 0,
+            state: "new".to_owned(),
+            epoch: Timestamp::from_second(1_304_305_445).ok(),
+            dtime_s: Some(0.1),
+        }
+    }
+
+    #[test]
+    fn what_fits_is_sent_as_it_is() {
+        let cells = cells_of(&content()).unwrap();
+        assert_eq!(cells[4], Value::Date(2011, 5, 2, 3, 4, 5, 0));
+        assert_eq!(cells[5], Value::Float(0.1));
+        assert!(cells_of(&Content { path: format!("/{}", "é".repeat(254)), ..content() }).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_its_column() {
+        let refused = |content: Content| cells_of(&content).unwrap_err();
+        assert!(refused(Content { path: "x".repeat(256), ..content() }).contains("minidvodb_rsync_path"));
+        assert!(refused(Content { epoch: Timestamp::from_second(0).ok(), ..content() }).contains("epoch"));
+        assert!(
+            refused(Content { epoch: Timestamp::from_second(1 << 31).ok(), ..content() }).contains("epoch")
+        );
+        assert!(refused(Content { dtime_s: Some(f32::NAN), ..content() }).contains("dtime"));
+    }
+}

@@ -1,0 +1,265 @@
+//! Keeping the ledger and the IPP database in step.
+//!
+//! A sync reads first: the minidvodbs of the groups that matter here, then every row of their copies, and finds
+//! where both sides differ (`survey`). Only then, and only if the guard against a database that lost its rows
+//! agrees, the differing ones are settled, some minidvodbs at a time (`settle`): their rows are read again and
+//! locked, the ledger takes what is newer there, and the rows get what is newer here.
+//!
+//! Invariants: killed at any statement, the next sync ends in the same state, because nothing is remembered as
+//! the same on both sides before both sides have it; a row is inserted only in the transaction that has seen
+//! that there is none. The database being away is never an error of a pass.
+
+mod partner;
+mod settle;
+mod survey;
+
+use std::collections::HashMap;
+
+pub use partner::{Hold, Partner};
+
+use crate::database::{Database, Secret, Trouble};
+use crate::error::{Error, Result};
+use crate::ledger::{Failure, Look, Snapshot};
+use crate::model::{DatabaseRecord, Group, Host, LogEntry, Machine};
+use crate::pass::Context;
+use crate::ui;
+
+/// The name under which the program writes into the log.
+pub const PROGRAM: &str = "minidvodbcopy";
+/// While nothing changes, the time of the last sync is written down so often.
+const NOTED_EVERY_S: i64 = 24 * 3600;
+
+/// What a sync did.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Minidvodbs that are new here, or have changed.
+    pub minidvodbs: u64,
+    /// Rows taken in as copies.
+    pub came: u64,
+    /// Copies that became what their rows are.
+    pub changed: u64,
+    /// Rows written.
+    pub went: u64,
+    /// Copies whose rows are gone.
+    pub buried: u64,
+    /// Copies that had changed on both sides.
+    pub conflicts: u64,
+    /// What people should know, each said once.
+    pub notes: Vec<String>,
+    /// Rows that the database, or a column of it, refused: said until that is mended.
+    pub refused: Vec<String>,
+    /// What a dry run found, a line each.
+    pub differences: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, other: Self) {
+        self.minidvodbs += other.minidvodbs;
+        self.came += other.came;
+        self.changed += other.changed;
+        self.went += other.went;
+        self.buried += other.buried;
+        self.conflicts += other.conflicts;
+        self.notes.extend(other.notes);
+        self.refused.extend(other.refused);
+        self.differences.extend(other.differences);
+    }
+
+    /// One line; none where nothing was done.
+    pub fn line(&self, name: &str) -> Option<String> {
+        let Self { minidvodbs, came, changed, went, buried, conflicts, .. } = self;
+        if minidvodbs + came + changed + went + buried + conflicts == 0 {
+            return None;
+        }
+        let minidvodbs = ui::count(*minidvodbs, "minidvodb", "minidvodbs");
+        let copies = ui::count(*came, "copy", "copies");
+        Some(format!(
+            "sync with {name}: {minidvodbs} and {copies} came, {changed} changed here, {went} went, {buried} gone there, {conflicts} conflicted"
+        ))
+    }
+}
+
+/// Why a sync ended early.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The database.
+    Trouble(Trouble),
+    /// The guard: what must be typed to go on all the same.
+    Guard(String),
+    /// Anything else, the ledger for one.
+    Error(Error),
+}
+
+impl From<Trouble> for Stopped {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Stopped {
+    /// The error that it ends `sync` with.
+    pub fn into_error(self, name: &str) -> Error {
+        match self {
+            Self::Trouble(trouble) => trouble.into_error(name),
+            Self::Guard(why) => Error::configuration(why)
+                .hint("nothing was changed on either side")
+                .hint("if the deletions are meant: `minidvodbcopy sync --accept-deletions`")
+                .hint("if it is a new database, to be filled from here: `minidvodbcopy database del`, then `database set` again"),
+            Self::Error(error) => error,
+        }
+    }
+}
+
+/// How to sync.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Change nothing on either side.
+    pub is_dry: bool,
+    /// Believe the database, however many rows are gone.
+    pub accepts_deletions: bool,
+}
+
+/// The database that is set, if one is.
+///
+/// # Errors
+/// As every reading of the ledger.
+pub fn database_of(context: &Context) -> Result<Option<DatabaseRecord>> {
+    if !context.ledger.exists() {
+        return Ok(None);
+    }
+    context.ledger.read(|ledger| ledger.database())
+}
+
+/// Connects to a database.
+///
+/// # Errors
+/// The trouble, or a password file that can't be used.
+pub fn connect(context: &Context, record: &DatabaseRecord) -> Result<Database, Stopped> {
+    let secret = Secret { file: record.password_file.clone(), environment: context.mysql_password.clone() };
+    Ok(Database::connect(&record.address, secret.read()?)?)
+}
+
+/// Brings both sides in step.
+///
+/// # Errors
+/// What stopped it; what was settled before stays settled.
+pub fn sync(
+    context: &Context,
+    database: &mut Database,
+    record: &DatabaseRecord,
+    manner: Manner,
+) -> Result<Report, Stopped> {
+    let survey = survey::survey(context, database, record, manner)?;
+    let mut report = survey.report;
+    if manner.is_dry {
+        return Ok(report);
+    }
+    survey::take_minidvodbs(context, &survey.minidvodbs, &mut report)?;
+    survey::take_strays(context, &survey.strays, &mut report)?;
+    for minidvodbs in survey.differing.chunks(settle::AT_ONCE) {
+        context.check_stop()?;
+        report.add(settle::settle(context, database, minidvodbs, true)?);
+    }
+    note_synced(context, record, &survey.identity, report.line("").is_some())?;
+    Ok(report)
+}
+
+/// Writes down that both sides are in step, where that is news.
+fn note_synced(context: &Context, record: &DatabaseRecord, identity: &str, has_changed: bool) -> Result<()> {
+    let now = context.now();
+    let is_old = record.synced_at.is_none_or(|at| now.as_second() - at.as_second() >= NOTED_EVERY_S);
+    let is_known = record.identity.as_deref() == Some(identity) && record.away_since.is_none();
+    if is_known && !is_old && !has_changed {
+        return Ok(());
+    }
+    context.ledger.write(|change| {
+        let Some(mut record) = change.database()? else { return Ok(()) };
+        record.identity = Some(identity.to_owned());
+        record.synced_at = Some(now);
+        record.away_since = None;
+        record.away_because.clear();
+        change.put_database(Some(&record))
+    })?;
+    if let Some(since) = record.away_since {
+        let name = &record.address.name;
+        context.ui.notice(&format!("the database {name} is back (away since {} UTC)", ui::time(since)));
+    }
+    Ok(())
+}
+
+/// Writes down that the database is away; says it if it is news.
+fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
+    let (why, way_out) = match stopped {
+        Stopped::Trouble(Trouble::Refused(why)) => (why, "; `minidvodbcopy sync` shows what to mend"),
+        Stopped::Trouble(trouble) => (trouble.text().to_owned(), ""),
+        Stopped::Guard(why) => (why, "; look there, then type `minidvodbcopy sync`"),
+        Stopped::Error(error) => return Err(error),
+    };
+    let now = context.now();
+    let news = context.ledger.read(|ledger| {
+        Ok(ledger.database()?.filter(|record| record.away_since.is_none()).map(|record| record.address.name))
+    })?;
+    let Some(name) = news else {
+        context.ui.tell(&format!("the database is still away: {why}"));
+        return Ok(());
+    };
+    context.ledger.write(|change| {
+        let Some(mut record) = change.database()? else { return Ok(()) };
+        record.away_since = Some(now);
+        record.away_because.clone_from(&why);
+        change.put_database(Some(&record))?;
+        let text = format!("the database {name} is away: {why}");
+        change.add_log(&LogEntry { at: now, who: PROGRAM.to_owned(), copy: None, text })
+    })?;
+    context
+        .ui
+        .notice(&format!("the database {name} is away, and passes go on by the ledger: {why}{way_out}"));
+    Ok(())
+}
+
+/// The machines of the hosts that are known; a host that is not is a machine of its own.
+struct Machines(HashMap<Host, Machine>);
+
+impl Machines {
+    fn of(ledger: &impl Look) -> Result<Self, Failure> {
+        Ok(Self(ledger.hosts()?.into_iter().map(|record| (record.host, record.machine)).collect()))
+    }
+
+    fn get(&self, host: &Host) -> Machine {
+        self.0.get(host).cloned().unwrap_or_else(|| host.default_machine())
+    }
+}
+
+/// The groups that matter here: those that have targets, and those of copies whose target is gone.
+fn groups_of(ledger: &Snapshot) -> Result<Vec<Group>, Failure> {
+    let mut groups: Vec<Group> = ledger.targets()?.into_iter().map(|target| target.group).collect();
+    ledger.each_copy(|copy| {
+        if !groups.contains(&copy.group) {
+            groups.push(copy.group);
+        }
+        Ok(true)
+    })?;
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(groups)
+}
+
+/// How many copies the database does not have as they are here.
+///
+/// # Errors
+/// Damage.
+pub fn count_ahead(ledger: &Snapshot) -> Result<u64, Failure> {
+    let mut ahead = 0;
+    ledger.each_copy(|copy| {
+        let synced = ledger.synced(&copy)?;
+        ahead += u64::from(synced.is_none_or(|row| row.content != crate::model::Content::of(&copy)));
+        Ok(true)
+    })?;
+    Ok(ahead)
+}

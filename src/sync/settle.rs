@@ -1,0 +1,320 @@
+//! Making the copies and the rows of some minidvodbs the same.
+//!
+//! Invariant: the rows are locked from before the decision until they are written; what was written is
+//! remembered only after the server has kept it.
+
+use std::collections::BTreeMap;
+
+use super::survey::{by_minidvodb, known_of, why_not_taken};
+use super::{Machines, PROGRAM, Report, Stopped};
+use crate::database::{Database, Trouble};
+use crate::ledger::{Change, Failure, Look as _};
+use crate::model::{
+    AbsolutePath, Content, Copy, CopyId, Host, HostRecord, LogEntry, MinidvodbId, Stray, TableRow,
+};
+use crate::pass::Context;
+use crate::plan::merge::{self, Step, Winner};
+
+/// So many minidvodbs are settled in one transaction.
+pub(super) const AT_ONCE: usize = 500;
+/// A transaction that met another one is tried so often.
+const TRIES: usize = 4;
+
+/// A row to be written.
+struct Write {
+    copy: CopyId,
+    minidvodb: MinidvodbId,
+    /// The row to change; none for a new one.
+    row: Option<u64>,
+    content: Content,
+}
+
+/// Settles some minidvodbs; where rows are gone, their copies are taken away only if `may_bury`.
+pub(super) fn settle(
+    context: &Context,
+    database: &mut Database,
+    minidvodbs: &[u64],
+    may_bury: bool,
+) -> Result<Report, Stopped> {
+    let mut report = Report::default();
+    for _ in 1..TRIES {
+        match settle_once(context, database, minidvodbs, may_bury, &mut report) {
+            Err(Stopped::Trouble(Trouble::Busy(_))) => database.roll_back()?,
+            Err(Stopped::Error(error)) => {
+                let _ = database.roll_back();
+                return Err(error.into());
+            }
+            other => return other.map(|()| report),
+        }
+    }
+    settle_once(context, database, minidvodbs, may_bury, &mut report)?;
+    Ok(report)
+}
+
+fn settle_once(
+    context: &Context,
+    database: &mut Database,
+    minidvodbs: &[u64],
+    may_bury: bool,
+    report: &mut Report,
+) -> Result<(), Stopped> {
+    database.begin_writing()?;
+    let mut rows = by_minidvodb(database.copies_of(minidvodbs, true)?);
+    for &id in minidvodbs {
+        rows.entry(id).or_default();
+    }
+    let writes = take(context, rows, may_bury, report)?;
+    let written = write(database, writes, report)?;
+    database.commit()?;
+    if written.is_empty() {
+        return Ok(());
+    }
+    context.ledger.write(|change| {
+        for (id, row) in &written {
+            if let Some(copy) = change.copy(*id)? {
+                change.put_synced(&copy, row)?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// The ledger's side, in one transaction; returns what is to be written on the other.
+fn take(
+    context: &Context,
+    rows: BTreeMap<u64, Vec<TableRow>>,
+    may_bury: bool,
+    report: &mut Report,
+) -> Result<Vec<Write>, Stopped> {
+    let now = context.now();
+    Ok(context.ledger.write(|change| {
+        let machines = Machines::of(change)?;
+        let mut taking =
+            Taking { change, machines, now, may_bury, report: Report::default(), writes: Vec::new() };
+        for (id, rows) in rows {
+            taking.minidvodb(id, rows)?;
+        }
+        report.add(taking.report);
+        Ok(taking.writes)
+    })?)
+}
+
+/// A transaction of the ledger under way.
+struct Taking<'a, 't> {
+    change: &'a mut Change<'t>,
+    machines: Machines,
+    now: jiff::Timestamp,
+    may_bury: bool,
+    report: Report,
+    writes: Vec<Write>,
+}
+
+impl Taking<'_, '_> {
+    fn minidvodb(&mut self, id: u64, rows: Vec<TableRow>) -> Result<(), Failure> {
+        let known = known_of(self.change, id)?;
+        let not_taken = why_not_taken(self.change, id, None)?;
+        let steps = merge::merge(rows, &known, not_taken.as_deref(), |host| self.machines.get(host));
+        let mut left = Vec::new();
+        for step in steps {
+            match step {
+                Step::Adopt(row) => self.adopt(&row, &mut left)?,
+                Step::Remember(id, row) => {
+                    if let Some(copy) = self.change.copy(id)? {
+                        self.change.put_synced(&copy, &row)?;
+                    }
+                }
+                Step::Take(id, row) => {
+                    if self.become_like(id, &row, &mut left)? {
+                        self.report.changed += 1;
+                    }
+                }
+                Step::Push(id, row) => self.write(id, Some(&row))?,
+                Step::Insert(id) => self.write(id, None)?,
+                Step::Conflict(id, row, winner) => self.conflict(id, &row, winner, &mut left)?,
+                Step::Bury(id) if self.may_bury => self.bury(id)?,
+                Step::Bury(_) => {}
+                Step::Leave(stray) => left.push(stray),
+            }
+        }
+        self.leave(id, &left)
+    }
+
+    /// A row becomes a copy.
+    fn adopt(&mut self, row: &TableRow, left: &mut Vec<Stray>) -> Result<(), Failure> {
+        let Some(minidvodb) = self.change.minidvodb(row.minidvodb_id)? else { return Ok(()) };
+        let legal = Host::parse(&row.content.host)
+            .and_then(|host| Ok((host, AbsolutePath::parse(&row.content.path)?)));
+        let (host, path) = match legal {
+            Ok(legal) => legal,
+            Err(refused) => {
+                left.push(stray(row, refused.to_string()));
+                return Ok(());
+            }
+        };
+        let machine = self.machines.get(&host);
+        let queued = Copy::queued(
+            self.change.next_copy_id(),
+            minidvodb.id,
+            minidvodb.group.clone(),
+            host,
+            machine,
+            path,
+            minidvodb.folder_name()?,
+            self.now,
+        );
+        match merge::take(&queued, row, |host| self.machines.get(host), self.now) {
+            Ok(copy) => {
+                self.meet_host(&copy)?;
+                self.change.put_known_copy(&copy)?;
+                self.change.put_synced(&copy, row)?;
+                self.report.came += 1;
+            }
+            Err(why) => left.push(stray(row, why)),
+        }
+        Ok(())
+    }
+
+    /// A host that only the database knows is named once, and then known, and off.
+    fn meet_host(&mut self, copy: &Copy) -> Result<(), Failure> {
+        if self.change.host(&copy.host)?.is_some() {
+            return Ok(());
+        }
+        let record = HostRecord::unknown(copy.host.clone());
+        self.report.notes.push(format!(
+            "host {} of the database is new here, and taken for machine {}: if that machine has another name, type `minidvodbcopy host add {} --machine NAME`, then `host del {}` if it is not to be served",
+            copy.host, record.machine, copy.host, copy.host
+        ));
+        self.change.put_host(&record)
+    }
+
+    /// A copy becomes what its row is; false where that cannot be.
+    fn become_like(&mut self, id: CopyId, row: &TableRow, left: &mut Vec<Stray>) -> Result<bool, Failure> {
+        let Some(copy) = self.change.copy(id)? else { return Ok(false) };
+        let after = match merge::take(&copy, row, |host| self.machines.get(host), self.now) {
+            Ok(after) => after,
+            Err(why) => {
+                left.push(stray(row, why));
+                return Ok(false);
+            }
+        };
+        self.meet_host(&after)?;
+        let stays = (&after.host, &after.path) == (&copy.host, &copy.path) && after.is_new() == copy.is_new();
+        if !stays && copy.is_new() {
+            self.change.leave_staging(&copy)?;
+        }
+        if let Err(taken) = self.change.put_copy(&after)? {
+            left.push(stray(
+                row,
+                format!("copy {} has minidvodb {} on that machine", taken.by, copy.minidvodb_id),
+            ));
+            return Ok(false);
+        }
+        self.change.put_synced(&after, row)?;
+        Ok(true)
+    }
+
+    /// The row is to become what the copy is.
+    fn write(&mut self, id: CopyId, row: Option<&TableRow>) -> Result<(), Failure> {
+        let Some(mut copy) = self.change.copy(id)? else { return Ok(()) };
+        if copy.epoch.is_none() {
+            copy.touch(self.now);
+            self.change.put_known_copy(&copy)?;
+        }
+        let row = row.map(|row| row.id);
+        self.writes.push(Write { copy: id, minidvodb: copy.minidvodb_id, row, content: Content::of(&copy) });
+        Ok(())
+    }
+
+    fn conflict(
+        &mut self,
+        id: CopyId,
+        row: &TableRow,
+        winner: Winner,
+        left: &mut Vec<Stray>,
+    ) -> Result<(), Failure> {
+        let Some(copy) = self.change.copy(id)? else { return Ok(()) };
+        let here = Content::of(&copy);
+        let (is_done, who) = match winner {
+            Winner::Ledger => (true, "the ledger"),
+            Winner::Database => (self.become_like(id, row, left)?, "the database"),
+        };
+        if !is_done {
+            return Ok(());
+        }
+        if winner == Winner::Ledger {
+            self.write(id, Some(row))?;
+        }
+        self.report.conflicts += 1;
+        let text = format!(
+            "copy {id} of minidvodb {} and row {} had both changed, and {who} won: here {here}; there {}",
+            copy.minidvodb_id, row.id, row.content
+        );
+        self.report.notes.push(text.clone());
+        self.log(id, text)
+    }
+
+    fn bury(&mut self, id: CopyId) -> Result<(), Failure> {
+        let Some(copy) = self.change.copy(id)? else { return Ok(()) };
+        self.change.bury(&copy, self.now)?;
+        self.report.buried += 1;
+        let text = format!(
+            "the row of copy {id} (minidvodb {} to {}) is gone from the database; the minidvodb may be queued again: {}",
+            copy.minidvodb_id,
+            copy.host,
+            Content::of(&copy)
+        );
+        self.log(id, text)
+    }
+
+    fn log(&mut self, copy: CopyId, text: String) -> Result<(), Failure> {
+        let entry = LogEntry { at: self.now, who: PROGRAM.to_owned(), copy: Some(copy), text };
+        self.change.add_log(&entry)
+    }
+
+    /// Keeps the strays of a minidvodb as they are now; new ones are named.
+    fn leave(&mut self, minidvodb: u64, left: &[Stray]) -> Result<(), Failure> {
+        for known in self.change.strays_of(minidvodb)?.iter().filter(|stray| stray.row_id != 0) {
+            if !left.iter().any(|stray| stray.row_id == known.row_id) {
+                self.change.remove_stray(known)?;
+            }
+        }
+        for stray in left {
+            if self.change.put_stray(stray)? {
+                self.report.notes.push(stray.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stray(row: &TableRow, why: String) -> Stray {
+    Stray { minidvodb_id: row.minidvodb_id.0, row_id: row.id, host: row.content.host.clone(), why }
+}
+
+/// The database's side; returns the rows as they are then. A row that the database refuses hinders no other.
+fn write(
+    database: &mut Database,
+    writes: Vec<Write>,
+    report: &mut Report,
+) -> Result<Vec<(CopyId, TableRow)>, Stopped> {
+    let mut written = Vec::new();
+    for Write { copy, minidvodb, row, content } in writes {
+        let outcome = match row {
+            Some(id) => database.update(id, &content).map(|()| id),
+            None => database.insert(minidvodb, &content),
+        };
+        match outcome {
+            Ok(id) => written.push((copy, TableRow { id, minidvodb_id: minidvodb, content })),
+            Err(Trouble::Row(why)) => {
+                let what = row.map_or_else(|| "a row for it".to_owned(), |id| format!("row {id}"));
+                report
+                    .refused
+                    .push(format!("copy {copy} of minidvodb {minidvodb}: {what} is refused: {why}"));
+            }
+            Err(trouble) => return Err(trouble.into()),
+        }
+    }
+    report.went += written.len() as u64;
+    Ok(written)
+}
