@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 
 use argh::FromArgs;
+use camino::Utf8PathBuf;
 
 use crate::error::{Error, Exit, Result};
 use crate::faults::Fault;
@@ -49,6 +50,7 @@ pub enum Command {
     Show(Show),
     Revert(Revert),
     Faults(Faults),
+    Export(Export),
     Ledger(LedgerCommand),
     Database(DatabaseCommand),
     Sync(Sync),
@@ -374,6 +376,27 @@ pub struct Faults {
     pub fault: Option<Fault>,
 }
 
+/// the whole ledger, for programs and for the IPP database
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "export", help_triggers("--help"))]
+pub struct Export {
+    /// csv (the default), json, or sql: statements for the stock mysql client that bring a live minidvodbCopy to
+    /// the ledger's state, and change nothing when they are loaded again
+    #[argh(option, from_str_fn(export_format), default = "ExportFormat::Csv")]
+    pub format: ExportFormat,
+    /// write to this file, which is replaced only when all is well (standard output)
+    #[argh(option, from_str_fn(file), arg_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+}
+
+/// How the ledger is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportFormat {
+    Csv,
+    Json,
+    Sql,
+}
+
 /// the ledger's file itself
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "ledger", help_triggers("--help"))]
@@ -603,6 +626,22 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
+fn export_format(text: &str) -> Result<ExportFormat, String> {
+    match text {
+        "csv" => Ok(ExportFormat::Csv),
+        "json" => Ok(ExportFormat::Json),
+        "sql" => Ok(ExportFormat::Sql),
+        _ => Err(format!("'{}' is no format of an export: csv, json or sql", text.escape_debug())),
+    }
+}
+
+fn file(text: &str) -> Result<Utf8PathBuf, String> {
+    match text {
+        "" => Err("'' is no file's name".to_owned()),
+        _ => Ok(text.into()),
+    }
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Asked {
@@ -633,7 +672,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 14] = [
+const COMMANDS: [(&str, &[&str]); 15] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -644,6 +683,7 @@ const COMMANDS: [(&str, &[&str]); 14] = [
     ("show", &[]),
     ("revert", &[]),
     ("faults", &[]),
+    ("export", &[]),
     ("ledger", &["check", "backup", "restore", "compact"]),
     ("database", &["set", "show", "del"]),
     ("sync", &[]),
@@ -771,6 +811,9 @@ mod tests {
             &["stage", "off", "walk"],
             &["list", "--state", "old"],
             &["list", "--format", "xml"],
+            &["export", "--format", "table"],
+            &["export", "--output", ""],
+            &["export", "file.sql"],
             &["show", "0"],
             &["show"],
             &["unknown"],

@@ -14,6 +14,7 @@ mod holders;
 mod ledger;
 mod lock;
 mod model;
+mod output;
 mod pass;
 mod plan;
 mod render;

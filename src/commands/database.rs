@@ -38,6 +38,8 @@ fn set(context: &Context, words: DatabaseSet) -> Result<()> {
             address: address.clone(),
             password_file,
             identity: same.as_ref().and_then(|same| same.identity.clone()),
+            groups: Vec::new(),
+            compared_at: None,
             synced_at: same.as_ref().and_then(|same| same.synced_at),
             away_since: None,
             away_because: String::new(),
@@ -59,7 +61,7 @@ fn absolute(file: &str) -> Result<String> {
 fn show(context: &Context) -> Result<()> {
     let found = super::read_if_any(context, |ledger| {
         let Some(record) = ledger.database()? else { return Ok(None) };
-        Ok(Some((record, sync::count_ahead(ledger)?, ledger.strays()?)))
+        Ok(Some((record, ledger.count_ahead()?, ledger.strays()?)))
     })?;
     let Some((record, ahead, strays)) = found else {
         context.ui.tell("no database is set");

@@ -17,16 +17,8 @@ pub(super) fn execute(context: &Context, command: LedgerCommand) -> Result<Exit>
     Ok(Exit::Done)
 }
 
-fn need_ledger(context: &Context) -> Result<()> {
-    if context.ledger.exists() {
-        return Ok(());
-    }
-    Err(Error::configuration(format!("there is no ledger in {}", context.state_dir))
-        .hint("is this the right --state-dir?"))
-}
-
 fn check(context: &Context) -> Result<()> {
-    need_ledger(context)?;
+    super::need_ledger(context)?;
     let census = context.ledger.check()?;
     context.ui.print(&format!(
         "{} is whole: {}, {}, {}, {}, {}\n",
@@ -40,7 +32,7 @@ fn check(context: &Context) -> Result<()> {
 }
 
 fn backup(context: &Context, file: Option<&str>) -> Result<()> {
-    need_ledger(context)?;
+    super::need_ledger(context)?;
     state::prepare(&context.state_dir)?;
     let to = match file {
         Some(file) => file.into(),
@@ -68,7 +60,7 @@ fn restore(context: &Context, file: &str) -> Result<()> {
 }
 
 fn compact(context: &Context) -> Result<()> {
-    need_ledger(context)?;
+    super::need_ledger(context)?;
     let (before, after) = context.ledger.compact()?;
     context.ui.print(&format!("{} before, {} after\n", ui::size(before), ui::size(after)))
 }

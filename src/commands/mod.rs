@@ -3,8 +3,10 @@
 //! Invariant: a command reads, decides by the parts, writes in one transaction where it can, and says what it
 //! did. Commands print through `ui` only.
 
+mod copies;
 mod copy;
 mod database;
+mod export;
 mod faults;
 mod host;
 mod ledger;
@@ -19,7 +21,7 @@ mod sync;
 mod target;
 
 use crate::cli::Command;
-use crate::error::{Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::ledger::{Failure, Snapshot};
 use crate::pass::Context;
 use crate::state;
@@ -44,6 +46,7 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Show(show) => show::execute(context, &show),
         Command::Revert(revert) => revert::execute(context, &revert),
         Command::Faults(faults) => faults::execute(context, &faults),
+        Command::Export(export) => export::execute(context, &export),
         Command::Ledger(ledger) => ledger::execute(context, ledger),
         Command::Database(database) => database::execute(context, database),
         Command::Sync(sync) => sync::execute(context, &sync),
@@ -61,4 +64,13 @@ fn read_if_any<T: Default>(
     }
     context.ui.notice(&format!("there is no ledger in {} yet", context.state_dir));
     Ok(T::default())
+}
+
+/// Refuses to go on where there is no ledger.
+fn need_ledger(context: &Context) -> Result<()> {
+    if context.ledger.exists() {
+        return Ok(());
+    }
+    Err(Error::configuration(format!("there is no ledger in {}", context.state_dir))
+        .hint("is this the right --state-dir?"))
 }

@@ -5,33 +5,54 @@ use std::fmt::Write as _;
 use crate::cli::Show;
 use crate::error::{Error, Exit, Result};
 use crate::ledger::Look as _;
-use crate::model::{Attempt, Copy, CopyState, Minidvodb, Outcome};
+use crate::model::{Attempt, Copy, CopyState, Minidvodb, Outcome, Tombstone};
 use crate::pass::Context;
 use crate::transfer::manifest;
 use crate::ui::{self, escape_all};
 
+/// Where a copy stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Full, or in a queue that is served.
+    Queued,
+    /// New, without a target.
+    Parked,
+    /// Its row is gone from the database, since then.
+    Gone(jiff::Timestamp),
+}
+
 pub(super) fn execute(context: &Context, words: &Show) -> Result<Exit> {
     let found = super::read_if_any(context, |ledger| {
-        let Some(copy) = ledger.copy(words.id)? else { return Ok(None) };
+        let (copy, gone) = match ledger.copy(words.id)? {
+            Some(copy) => (copy, None),
+            None => match ledger.tombstone(words.id)? {
+                Some(Tombstone { copy, at }) => (copy, Some(at)),
+                None => return Ok(None),
+            },
+        };
         let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
-        let is_parked = copy.is_new() && ledger.target(&copy.host, &copy.group)?.is_none();
-        Ok(Some((ledger.attempts(copy.id)?, minidvodb, is_parked, copy)))
+        let place = match gone {
+            Some(at) => Standing::Gone(at),
+            None if copy.is_new() && ledger.target(&copy.host, &copy.group)?.is_none() => Standing::Parked,
+            None => Standing::Queued,
+        };
+        Ok(Some((ledger.attempts(copy.id)?, minidvodb, place, copy)))
     })?;
-    let Some((attempts, minidvodb, is_parked, copy)) = found else {
+    let Some((attempts, minidvodb, standing, copy)) = found else {
         return Err(
             Error::usage(format!("there is no copy {}", words.id)).hint("`minidvodbcopy list` lists them")
         );
     };
     let manifest = manifest::file_of(&context.state_dir, copy.id);
     let manifest = manifest.exists().then(|| manifest.to_string());
-    context.ui.print(&text(&copy, minidvodb.as_ref(), is_parked, manifest.as_deref(), &attempts))?;
+    context.ui.print(&text(&copy, minidvodb.as_ref(), standing, manifest.as_deref(), &attempts))?;
     Ok(Exit::Done)
 }
 
 fn text(
     copy: &Copy,
     minidvodb: Option<&Minidvodb>,
-    is_parked: bool,
+    standing: Standing,
     manifest: Option<&str>,
     attempts: &[Attempt],
 ) -> String {
@@ -48,10 +69,14 @@ fn text(
     let state = match &copy.state {
         CopyState::Full { verified, .. } => format!("full, verified by {}", verified.as_str()),
         CopyState::New { publishing: Some(_), .. } => "new, about to be published".to_owned(),
-        CopyState::New { .. } if is_parked => "new, parked: it has no target".to_owned(),
+        CopyState::New { .. } if standing == Standing::Parked => "new, parked: it has no target".to_owned(),
         CopyState::New { .. } => "new".to_owned(),
     };
     line("state", &state);
+    if let Standing::Gone(at) = standing {
+        let when = ui::time(at);
+        line("gone", &format!("its row was gone from the database on {when} UTC; kept for its history only"));
+    }
     if let Some(state) = copy.fault() {
         line("fault", &format!("{}, class {}", state.fault, state.class.as_str()));
         if let Some(at) = state.next_try {

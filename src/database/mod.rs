@@ -24,6 +24,8 @@ pub enum Trouble {
     Busy(String),
     /// It refuses us, or is not the IPP's database: somebody must mend something.
     Refused(String),
+    /// minidvodbRun does not have the minidvodb of a row.
+    NoMinidvodb,
     /// It refuses one row, and goes on.
     Row(String),
 }
@@ -33,6 +35,7 @@ impl Trouble {
     pub fn text(&self) -> &str {
         match self {
             Self::Away(text) | Self::Busy(text) | Self::Refused(text) | Self::Row(text) => text,
+            Self::NoMinidvodb => "minidvodbRun does not have a row's minidvodb",
         }
     }
 
@@ -43,7 +46,8 @@ impl Trouble {
                 Error::new(Exit::TryAgain, format!("the database {name} is away: {text}"))
                     .hint("nothing is lost: the next sync catches up")
             }
-            Self::Refused(text) | Self::Row(text) => {
+            trouble @ (Self::Refused(_) | Self::Row(_) | Self::NoMinidvodb) => {
+                let text = trouble.text();
                 Error::configuration(format!("the database {name} refuses: {text}"))
             }
         }
@@ -56,9 +60,10 @@ mod code {
     pub(super) const BUSY: [u16; 3] = [1205, 1213, 1020];
     /// Shutting down, killed, too many connections, blocked host, out of resources, read-only.
     pub(super) const AWAY: [u16; 11] = [1040, 1053, 1077, 1078, 1079, 1080, 1129, 1203, 1317, 1927, 1290];
-    /// Foreign key, too long, out of range, bad text, bad time, cut, NULL, no default, duplicate, check.
-    pub(super) const ROW: [u16; 12] =
-        [1452, 1406, 1264, 1366, 1292, 1265, 1048, 1364, 1062, 4025, 1690, 1367];
+    /// Foreign key.
+    pub(super) const NO_PARENT: u16 = 1452;
+    /// Too long, out of range, bad text, bad time, cut, NULL, no default, duplicate, check.
+    pub(super) const ROW: [u16; 11] = [1406, 1264, 1366, 1292, 1265, 1048, 1364, 1062, 4025, 1690, 1367];
 }
 
 impl From<mysql::Error> for Trouble {
@@ -69,6 +74,7 @@ impl From<mysql::Error> for Trouble {
                 match error.code {
                     code if code::BUSY.contains(&code) => Self::Busy(text),
                     code if code::AWAY.contains(&code) => Self::Away(text),
+                    code::NO_PARENT => Self::NoMinidvodb,
                     code if code::ROW.contains(&code) => Self::Row(text),
                     _ => Self::Refused(text),
                 }

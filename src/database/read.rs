@@ -1,11 +1,13 @@
 //! Reading minidvodbRun, minidvodbProcessed and minidvodbCopy.
 
+use std::ops::Range;
+
 use mysql::prelude::Queryable as _;
 use mysql::{Params, Value};
 
 use super::values::Columns;
 use super::{Database, Trouble};
-use crate::model::{Content, MinidvodbId, TableRow};
+use crate::model::{BUCKET_IDS, Buckets, Content, MinidvodbId, NO_BUCKET, TableRow};
 
 /// A row of minidvodbRun with its fault of minidvodbProcessed, as it lies there.
 #[derive(Clone, Debug)]
@@ -28,6 +30,18 @@ const RUN: &str = "SELECT r.minidvodb_id, r.minidvodb_name, r.minidvodb_group, r
                    FROM minidvodbRun r LEFT JOIN minidvodbProcessed p ON p.minidvodb_id = r.minidvodb_id";
 const COPY: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.minidvodb_rsync_path, c.destination_host, c.fault, \
                     c.state, c.epoch, c.dtime FROM minidvodbCopy c";
+
+/// The three tables, with the columns that are read of them, each as a text that tells every two values apart:
+/// a float as a double, because as a text it has six digits only.
+const SUMMED: [(&str, &str); 3] = [
+    ("minidvodbRun", "minidvodb_id, IFNULL(minidvodb_name, '~'), minidvodb_group, minidvodb_path, state"),
+    ("minidvodbProcessed", "minidvodb_id, fault"),
+    (
+        "minidvodbCopy",
+        "minidvodbcopy_id, IFNULL(minidvodb_id, '~'), minidvodb_rsync_path, destination_host, fault, state, \
+         IFNULL(UNIX_TIMESTAMP(epoch), '~'), IFNULL(CAST(dtime AS DOUBLE), '~')",
+    ),
+];
 
 impl Database {
     /// Begins to read everything as it is at this moment.
@@ -70,16 +84,46 @@ impl Database {
         Ok(row.is_none())
     }
 
-    /// Shows the minidvodbs of some groups.
+    /// Number and sum of the rows in each bucket of the three tables: minidvodbRun, minidvodbProcessed,
+    /// minidvodbCopy. It costs the server a scan of each, and the network next to nothing.
     ///
     /// # Errors
     /// Away or refused.
-    pub fn each_run(&mut self, groups: &[&str], see: impl FnMut(RunRow)) -> Result<(), Trouble> {
-        if groups.is_empty() {
+    pub fn buckets(&mut self) -> Result<Buckets, Trouble> {
+        let mut buckets = Buckets::new();
+        for (table, (name, columns)) in (0..).zip(SUMMED) {
+            let query = format!(
+                "SELECT minidvodb_id DIV {BUCKET_IDS}, COUNT(*), CAST(SUM(CRC32(CONCAT_WS('\n', {columns}))) AS UNSIGNED) \
+                 FROM {name} GROUP BY 1 ORDER BY NULL"
+            );
+            for row in self.conn.exec_iter(query, ())? {
+                let mut columns = Columns::of(row?);
+                let bucket =
+                    columns.number()?.and_then(|bucket| u64::try_from(bucket).ok()).unwrap_or(NO_BUCKET);
+                let count = columns.natural()?;
+                let sum = columns.natural()?;
+                let all = buckets.entry((table, bucket)).or_insert((0, 0));
+                *all = (all.0.wrapping_add(count), all.1.wrapping_add(sum));
+            }
+        }
+        Ok(buckets)
+    }
+
+    /// Shows the minidvodbs of some groups in some ranges of ids.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn each_run(
+        &mut self,
+        groups: &[&str],
+        ranges: &[Range<u64>],
+        see: impl FnMut(RunRow),
+    ) -> Result<(), Trouble> {
+        if groups.is_empty() || ranges.is_empty() {
             return Ok(());
         }
         let places = vec!["?"; groups.len()].join(", ");
-        let query = format!("{RUN} WHERE r.minidvodb_group IN ({places}) ORDER BY r.minidvodb_id");
+        let query = format!("{RUN} WHERE r.minidvodb_group IN ({places}) AND ({})", within("r", ranges));
         self.see_runs(&query, texts(groups), see)
     }
 
@@ -109,29 +153,15 @@ impl Database {
         Ok(())
     }
 
-    /// The rows of minidvodbCopy whose minidvodbs are of some groups, by minidvodb_id, behind `after`: about
-    /// `most` of them, but all or none of a minidvodb.
+    /// The rows of minidvodbCopy in some ranges of minidvodb_ids.
     ///
     /// # Errors
     /// Away or refused.
-    pub fn copies_behind(
-        &mut self,
-        groups: &[&str],
-        after: u64,
-        most: u64,
-    ) -> Result<Vec<TableRow>, Trouble> {
-        let places = vec!["?"; groups.len()].join(", ");
-        let of_groups = format!(
-            "FROM minidvodbCopy c JOIN minidvodbRun r ON r.minidvodb_id = c.minidvodb_id \
-             WHERE r.minidvodb_group IN ({places}) AND c.minidvodb_id > {after}"
-        );
-        let query =
-            format!("SELECT c.minidvodb_id {of_groups} ORDER BY c.minidvodb_id LIMIT 1 OFFSET {most}");
-        let last: Option<Option<i64>> = self.conn.exec_first(query, texts(groups))?;
-        let until = last.flatten().map_or_else(String::new, |last| format!(" AND c.minidvodb_id <= {last}"));
-        let columns = COPY.trim_end_matches(" FROM minidvodbCopy c");
-        let query = format!("{columns} {of_groups}{until} ORDER BY c.minidvodb_id, c.minidvodbcopy_id");
-        self.rows(&query, texts(groups))
+    pub fn copies_in(&mut self, ranges: &[Range<u64>]) -> Result<Vec<TableRow>, Trouble> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(&format!("{COPY} WHERE {}", within("c", ranges)), Params::Empty)
     }
 
     /// The rows of some minidvodbs; where `to_write`, nobody else changes them until the end of the transaction.
@@ -182,6 +212,18 @@ impl Database {
         }
         Ok(rows)
     }
+}
+
+/// A condition that an id lies in one of some ranges.
+fn within(table: &str, ranges: &[Range<u64>]) -> String {
+    // The server's ids are signed.
+    let max = i64::MAX.unsigned_abs();
+    let one = |range: &Range<u64>| {
+        let last = range.end.saturating_sub(1).min(max);
+        format!("{table}.minidvodb_id BETWEEN {} AND {last}", range.start.min(max))
+    };
+    let all: Vec<String> = ranges.iter().map(one).collect();
+    all.join(" OR ")
 }
 
 fn texts(texts: &[&str]) -> Params {

@@ -46,6 +46,11 @@ impl Columns {
         }
     }
 
+    /// A whole number that is not negative; 0 for NULL.
+    pub(super) fn natural(&mut self) -> Result<u64, Trouble> {
+        Ok(self.number()?.and_then(|number| u64::try_from(number).ok()).unwrap_or_default())
+    }
+
     /// A text; none for NULL.
     pub(super) fn text(&mut self) -> Result<Option<String>, Trouble> {
         match self.next() {

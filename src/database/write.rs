@@ -7,6 +7,9 @@ use super::values::cells_of;
 use super::{Database, Trouble};
 use crate::model::{Content, MinidvodbId};
 
+const INSERT: &str = "INSERT INTO minidvodbCopy (minidvodb_rsync_path, destination_host, fault, state, epoch, dtime, \
+                      minidvodb_id) VALUES";
+
 impl Database {
     /// Begins a transaction.
     ///
@@ -47,6 +50,24 @@ impl Database {
         Ok(())
     }
 
+    /// Writes new rows, all or none.
+    ///
+    /// # Errors
+    /// Also where one of them cannot be like that, or its minidvodb is not in minidvodbRun.
+    pub fn insert_all<'r>(
+        &mut self,
+        rows: impl Iterator<Item = (MinidvodbId, &'r Content)>,
+    ) -> Result<(), Trouble> {
+        let mut values = Vec::new();
+        for (minidvodb, content) in rows {
+            values.extend(cells_of(content).map_err(Trouble::Row)?);
+            values.push(minidvodb.0.into());
+        }
+        let places = vec!["(?, ?, ?, ?, ?, ?, ?)"; values.len() / 7].join(", ");
+        self.conn.exec_drop(format!("{INSERT} {places}"), Params::Positional(values))?;
+        Ok(())
+    }
+
     /// Writes a new row; says its minidvodbcopy_id.
     ///
     /// # Errors
@@ -54,11 +75,7 @@ impl Database {
     pub fn insert(&mut self, minidvodb: MinidvodbId, content: &Content) -> Result<u64, Trouble> {
         let mut cells = cells_of(content).map_err(Trouble::Row)?.to_vec();
         cells.push(minidvodb.0.into());
-        self.conn.exec_drop(
-            "INSERT INTO minidvodbCopy (minidvodb_rsync_path, destination_host, fault, state, epoch, dtime, \
-             minidvodb_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            Params::Positional(cells),
-        )?;
+        self.conn.exec_drop(format!("{INSERT} (?, ?, ?, ?, ?, ?, ?)"), Params::Positional(cells))?;
         Ok(self.conn.last_insert_id())
     }
 }

@@ -15,13 +15,16 @@ use super::records::{
 use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
 use crate::model::{
-    Attempt, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome,
-    Stages, Stray, TableRow, Target, Tombstone, staging_path,
+    Attempt, BUCKET_IDS, BucketKey, BucketSum, Content, Copy, CopyId, DatabaseRecord, Group, Host,
+    HostRecord, LogEntry, Machine, Minidvodb, Outcome, Stages, Stray, TableRow, Target, Tombstone,
+    staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
 const ATTEMPTS_KEPT: u32 = 64;
 
+/// The tables of the database that are summed up in buckets.
+const TABLES: u64 = 3;
 /// So many entries of the log are kept.
 const LOG_KEPT: u64 = 10_000;
 
@@ -157,6 +160,8 @@ impl<'t> Change<'t> {
             }
         }
         if before != *machine {
+            // Rows that were another machine's may be this one's now.
+            self.forget_buckets()?;
             // Either machine may lack a copy that it seemed to have.
             self.look_again(&[&before, machine])?;
         }
@@ -219,6 +224,10 @@ impl<'t> Change<'t> {
         let bytes = encode(&Place::new(tables::MINIDVODBS.name(), minidvodb.id), &record)?;
         self.tables.minidvodbs.put(&minidvodb.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
+        // What its rows are to this ledger may be another thing now.
+        for table in 0..TABLES {
+            self.tables.buckets.remove(&(table, minidvodb.id.0 / BUCKET_IDS))?;
+        }
         if before.is_none() {
             return Ok(Imported::Added);
         }
@@ -293,11 +302,46 @@ impl<'t> Change<'t> {
             .iter()?
             .map(|entry| Ok(entry?.0.value()))
             .collect::<Result<_, Failure>>()?;
-        for copy in copies {
-            self.is_dirty |= self.tables.synced.remove(&copy)?;
+        for id in copies {
+            self.is_dirty |= self.tables.synced.remove(&id)?;
+            if let Some(copy) = self.copy(CopyId(id))? {
+                self.tables.ahead.put(&id, &copy.minidvodb_id.0)?;
+            }
         }
+        self.forget_buckets()?;
         for stray in self.strays()? {
             self.remove_stray(&stray)?;
+        }
+        Ok(())
+    }
+
+    /// Lets everything be compared row by row at the next sync.
+    pub fn forget_buckets(&mut self) -> Result<(), Failure> {
+        for bucket in self.buckets()?.into_keys() {
+            self.is_dirty |= self.tables.buckets.remove(&bucket)?;
+        }
+        Ok(())
+    }
+
+    /// Notes the sum of a bucket in which both sides are the same, or that they are not.
+    pub fn put_bucket(&mut self, bucket: BucketKey, sum: Option<BucketSum>) -> Result<(), Failure> {
+        match sum {
+            Some(sum) => {
+                self.tables.buckets.put(&bucket, &sum)?;
+                self.is_dirty = true;
+            }
+            None => self.is_dirty |= self.tables.buckets.remove(&bucket)?,
+        }
+        Ok(())
+    }
+
+    /// Keeps the index of the copies that the database does not have as they are here.
+    fn put_ahead(&mut self, copy: &Copy, synced: Option<&TableRow>) -> Result<(), Failure> {
+        if synced.is_some_and(|row| row.content == Content::of(copy)) {
+            self.is_dirty |= self.tables.ahead.remove(&copy.id.0)?;
+        } else if self.tables.ahead.table.get(&copy.id.0)?.is_none() {
+            self.tables.ahead.put(&copy.id.0, &copy.minidvodb_id.0)?;
+            self.is_dirty = true;
         }
         Ok(())
     }
@@ -311,7 +355,7 @@ impl<'t> Change<'t> {
         let bytes = encode_value::<TableRowRecord>(&place, row)?;
         self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
-        Ok(())
+        self.put_ahead(copy, Some(row))
     }
 
     /// Notes a row that no copy stands for; false where it is known as it is.
@@ -352,6 +396,7 @@ impl<'t> Change<'t> {
         self.tables.tombstones.put(&copy.id.0, &bytes.as_slice())?;
         self.tables.copies.remove(&copy.id.0)?;
         self.tables.synced.remove(&copy.id.0)?;
+        self.tables.ahead.remove(&copy.id.0)?;
         self.tables.pairs.remove(&(copy.minidvodb_id.0, copy.machine.as_str()))?;
         self.tables.pending.remove(&pending_key(copy))?;
         let path = copy.final_path();
@@ -412,6 +457,8 @@ impl<'t> Change<'t> {
         }
         self.is_dirty = true;
         self.claim_final_path(copy)?;
+        let synced = self.synced(copy)?;
+        self.put_ahead(copy, synced.as_ref())?;
         Ok(Ok(()))
     }
 

@@ -73,9 +73,26 @@ impl Snapshot {
             decode_attempt(key.value(), value.value())?;
             census.attempts += 1;
         }
-        self.each_copy(|copy| self.synced(&copy).map(|_| true))?;
         self.strays()?;
         self.log(usize::MAX)?;
+        let mut ahead = 0;
+        self.each_copy(|copy| {
+            let synced = self.synced(&copy)?;
+            let is_ahead = synced.is_none_or(|row| row.content != crate::model::Content::of(&copy));
+            if self.tables.ahead().get(copy.id.0)?.is_some() != is_ahead {
+                return Err(Failure::Damaged(format!(
+                    "copy {} and the list of what the database does not have do not agree",
+                    copy.id
+                )));
+            }
+            ahead += u64::from(is_ahead);
+            Ok(true)
+        })?;
+        if self.count_ahead()? != ahead {
+            return Err(Failure::Damaged(
+                "the list of what the database does not have is too long".to_owned(),
+            ));
+        }
         for entry in self.tables.tombstones().iter()? {
             self.tombstone(CopyId(entry?.0.value()))?;
         }

@@ -5,7 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use redb::{ReadableTable, TableHandle};
+use std::collections::BTreeSet;
+
+use redb::{ReadableTable, ReadableTableMetadata as _, TableHandle};
 use serde::{Deserialize, Serialize};
 
 use super::records::{
@@ -16,8 +18,8 @@ use super::records::{
 use super::tables::{self, Digests, Tables};
 use super::{Failure, Snapshot};
 use crate::model::{
-    Attempt, Candidate, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord, LogEntry, Machine, Minidvodb,
-    MinidvodbId, Stages, Stray, TableRow, Target, Tombstone, final_path,
+    Attempt, Buckets, Candidate, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord, LogEntry, Machine,
+    Minidvodb, MinidvodbId, Stages, Stray, TableRow, Target, Tombstone, final_path,
 };
 
 /// Keys of the meta table.
@@ -202,7 +204,38 @@ pub trait Look: HasTables {
 
     /// How many copies have ever met their row.
     fn count_synced(&self) -> Result<u64, Failure> {
-        Ok(self.tables().synced().iter()?.count() as u64)
+        Ok(self.tables().synced().len()?)
+    }
+
+    /// How many copies the database does not have as they are here.
+    fn count_ahead(&self) -> Result<u64, Failure> {
+        Ok(self.tables().ahead().len()?)
+    }
+
+    /// The minidvodbs whose copies the database does not have as they are here, by id.
+    fn minidvodbs_ahead(&self) -> Result<BTreeSet<u64>, Failure> {
+        self.tables().ahead().iter()?.map(|entry| Ok(entry?.1.value())).collect()
+    }
+
+    /// The buckets of the database's tables as they were when both sides were the same.
+    fn buckets(&self) -> Result<Buckets, Failure> {
+        let mut buckets = Buckets::new();
+        for entry in self.tables().buckets().iter()? {
+            let (key, sum) = entry?;
+            buckets.insert(key.value(), sum.value());
+        }
+        Ok(buckets)
+    }
+
+    /// The minidvodbs with an id in a range that are known here.
+    fn minidvodb_ids(&self, range: std::ops::Range<u64>) -> Result<Vec<u64>, Failure> {
+        self.tables().minidvodbs().range(range)?.map(|entry| Ok(entry?.0.value())).collect()
+    }
+
+    /// The minidvodbs with an id in a range that have copies here.
+    fn copied_ids(&self, range: std::ops::Range<u64>) -> Result<BTreeSet<u64>, Failure> {
+        let range = (range.start, "")..(range.end, "");
+        self.tables().pairs().range(range)?.map(|entry| Ok(entry?.0.value().0)).collect()
     }
 
     /// The rows of the database that name a minidvodb and that no copy stands for; 0: those that name none.

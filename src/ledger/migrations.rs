@@ -3,6 +3,8 @@
 //! Invariant: a ledger newer than this program is refused by its number and is not written to. A step, once
 //! released, is never changed; a new schema is a new step.
 
+use redb::ReadableTable as _;
+
 use super::Failure;
 use super::tables::WriteTables;
 use crate::error::Error;
@@ -12,8 +14,16 @@ pub(super) type Step = fn(&mut WriteTables<'_>) -> Result<(), Failure>;
 
 /// `STEPS[n]` leads from version n+1 to version n+2.
 pub(super) const STEPS: &[Step] = &[
-    // 2: the tables for the IPP database and the log, which opening the tables for writing has made.
-    |_| Ok(()),
+    // 2: the tables for the IPP database and the log, which opening them for writing has made; no copy has
+    // been in a database yet.
+    |tables| {
+        let mut copies = Vec::new();
+        for entry in tables.pairs.table.iter()? {
+            let (key, copy) = entry?;
+            copies.push((copy.value(), key.value().0));
+        }
+        copies.iter().try_for_each(|(copy, minidvodb)| tables.ahead.put(copy, minidvodb))
+    },
 ];
 
 /// The version that all steps lead to.

@@ -71,7 +71,12 @@ pub(super) fn read<T>(
     look: impl FnOnce(&Snapshot) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     guarded(|| {
-        let db = open_for_reading(ledger)?;
+        let mut db = open_for_reading(ledger)?;
+        if let migrations::Fit::Older { first_step } = fit_of(&db)? {
+            drop(db);
+            bring_up_to_date(ledger, first_step)?;
+            db = open_for_reading(ledger)?;
+        }
         let snapshot = snapshot(&db)?;
         // Nobody can write while it is open.
         if ledger.is_check_due() {
@@ -92,18 +97,16 @@ pub(super) fn write<T>(
     }
     guarded(|| {
         let is_checked = ledger.is_check_due();
-        let version = {
+        let fit = {
             let db = open_for_reading(ledger)?;
-            let version = version_of(&db)?;
-            if is_checked && version == migrations::CURRENT {
+            let fit = fit_of(&db)?;
+            if is_checked && fit == migrations::Fit::Current {
                 snapshot(&db)?.check_digests()?;
             }
-            version
+            fit
         };
-        if let migrations::Fit::Older { first_step } = migrations::judge(version, migrations::CURRENT)? {
-            ledger.back_up(&format!("before-schema-{}", migrations::CURRENT))?;
-            let db = open_for_writing(ledger, true)?;
-            migrate(&db, &migrations::STEPS[first_step..], migrations::CURRENT)?;
+        if let migrations::Fit::Older { first_step } = fit {
+            bring_up_to_date(ledger, first_step)?;
         }
         let db = open_for_writing(ledger, is_checked)?;
         let result = transaction(&db, change)?;
@@ -111,6 +114,18 @@ pub(super) fn write<T>(
         ledger.note_sound();
         Ok(result)
     })
+}
+
+/// Takes the steps from an older schema to this program's, after a backup.
+fn bring_up_to_date(ledger: &Ledger, first_step: usize) -> Result<(), Failure> {
+    ledger.back_up(&format!("before-schema-{}", migrations::CURRENT))?;
+    let db = open_for_writing(ledger, true)?;
+    // Another process may have been quicker.
+    if fit_of(&db)? == (migrations::Fit::Older { first_step }) {
+        migrate(&db, &migrations::STEPS[first_step..], migrations::CURRENT)?;
+    }
+    db.close()?;
+    Ok(())
 }
 
 /// Lets `change` work in one transaction, and commits if it changed something.
@@ -145,24 +160,14 @@ pub(super) fn migrate(db: &Database, steps: &[migrations::Step], to: u32) -> Res
 
 /// A snapshot of a ledger of this program's schema.
 fn snapshot(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
-    let version = version_of(db)?;
-    match migrations::judge(version, migrations::CURRENT)? {
-        migrations::Fit::Current => {
-            let tables = ReadTables::open(&db.begin_read()?).map_err(no_ledger)?;
-            Ok(Snapshot { tables })
-        }
-        migrations::Fit::Older { .. } => Err(Error::configuration(format!(
-            "the ledger has the older schema {version}"
-        ))
-        .hint("the next command that changes something, such as `minidvodbcopy run`, brings it up to date")
-        .into()),
-    }
+    let tables = ReadTables::open(&db.begin_read()?).map_err(no_ledger)?;
+    Ok(Snapshot { tables })
 }
 
-/// The schema's version, which every version keeps in the same place.
-fn version_of(db: &ReadOnlyDatabase) -> Result<u32, Failure> {
+/// Whether the ledger is of this program's schema, whose version every schema keeps in the same place.
+fn fit_of(db: &impl ReadableDatabase) -> Result<migrations::Fit, Failure> {
     let meta = db.begin_read()?.open_table(tables::META).map_err(|error| no_ledger(error.into()))?;
-    look::schema_version(&meta).map_err(no_ledger)
+    migrations::judge(look::schema_version(&meta).map_err(no_ledger)?, migrations::CURRENT)
 }
 
 fn no_ledger(failure: Failure) -> Failure {
@@ -201,7 +206,7 @@ fn rehearse_recovery(ledger: &Ledger) -> Result<(), Failure> {
     drop(file);
     builder(true).open(copy.path())?.close()?;
     let db = builder(false).open_read_only(copy.path())?;
-    match migrations::judge(version_of(&db)?, migrations::CURRENT)? {
+    match fit_of(&db)? {
         migrations::Fit::Current => snapshot(&db)?.check_digests(),
         migrations::Fit::Older { .. } => Ok(()),
     }

@@ -576,6 +576,10 @@ pub(super) struct DatabaseRecordRecord {
     password_file: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compared_at_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     synced_at_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -592,6 +596,8 @@ impl Record for DatabaseRecordRecord {
             url: value.address.to_string(),
             password_file: value.password_file.clone(),
             identity: value.identity.clone(),
+            groups: value.groups.clone(),
+            compared_at_us: value.compared_at.map(Timestamp::as_microsecond),
             synced_at_us: value.synced_at.map(Timestamp::as_microsecond),
             away_since_us: value.away_since.map(Timestamp::as_microsecond),
             away_because: value.away_because.clone(),
@@ -603,6 +609,8 @@ impl Record for DatabaseRecordRecord {
             address: Address::parse(&self.url).map_err(text)?,
             password_file: self.password_file,
             identity: self.identity,
+            groups: self.groups,
+            compared_at: self.compared_at_us.map(time).transpose()?,
             synced_at: self.synced_at_us.map(time).transpose()?,
             away_since: self.away_since_us.map(time).transpose()?,
             away_because: self.away_because,

@@ -44,6 +44,11 @@ pub(super) const LEFTOVERS: TableDefinition<'static, (&str, &str, &str), u64> =
 
 /// minidvodbcopy_id here: what its row in the database held when both sides were last the same.
 pub(super) const SYNCED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("synced.1");
+/// The copies that the database does not have as they are here: minidvodbcopy_id: minidvodb_id.
+pub(super) const AHEAD: TableDefinition<'static, u64, u64> = TableDefinition::new("ahead.1");
+/// (table of the database, bucket of minidvodb_ids): number and sum of its rows when both sides were the same.
+pub(super) const BUCKETS: TableDefinition<'static, (u64, u64), (u64, u64)> =
+    TableDefinition::new("buckets.1");
 /// (minidvodb_id or 0, minidvodbcopy_id there or 0): a row of the database that no copy here stands for.
 pub(super) const STRAYS: TableDefinition<'static, (u64, u64), &[u8]> = TableDefinition::new("strays.1");
 /// minidvodbcopy_id: a copy whose row is gone from the database.
@@ -97,7 +102,9 @@ pub(super) fn digest_of<K: Key + 'static, V: Value + 'static>(
 }
 
 /// The digest of the meta table without the record that holds the digests.
-fn digest_of_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Digest, Failure> {
+pub(super) fn digest_of_meta(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Digest, Failure> {
     let mut digest = Digest::default();
     for entry in meta.iter()? {
         let (key, value) = entry?;
@@ -229,6 +236,8 @@ tables! {
     open_attempts: OPEN_ATTEMPTS, (&'static str, &'static str, u64), u32;
     leftovers: LEFTOVERS, (&'static str, &'static str, &'static str), u64;
     synced: SYNCED, u64, &'static [u8];
+    ahead: AHEAD, u64, u64;
+    buckets: BUCKETS, (u64, u64), (u64, u64);
     strays: STRAYS, (u64, u64), &'static [u8];
     tombstones: TOMBSTONES, u64, &'static [u8];
     log: LOG, u64, &'static [u8];

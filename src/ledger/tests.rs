@@ -237,6 +237,54 @@ fn an_entry_lost_behind_our_back_is_noticed() {
     assert!(error.to_string().contains("pairs.1"), "{error}");
 }
 
+/// Makes the ledger one of schema 1, which had fewer tables and nothing of databases.
+fn make_old(desk: &Desk) {
+    use super::records::{Place, decode, encode};
+    use super::tables::{
+        AHEAD, BUCKETS, DIGESTS, Digests, LOG, META, STRAYS, SYNCED, TOMBSTONES, digest_of_meta,
+    };
+    let db = redb::Database::open(&desk.file).unwrap();
+    let mut txn = db.begin_write().unwrap();
+    txn.set_quick_repair(true);
+    for table in [SYNCED, TOMBSTONES, LOG] {
+        txn.delete_table(table).unwrap();
+    }
+    txn.delete_table(STRAYS).unwrap();
+    txn.delete_table(AHEAD).unwrap();
+    txn.delete_table(BUCKETS).unwrap();
+    {
+        let mut meta = txn.open_table(META).unwrap();
+        let place = |key: &str| Place::new("meta.1", key);
+        let schema = encode(&place("schema"), &1u32).unwrap();
+        meta.insert("schema", schema.as_slice()).unwrap();
+        let kept = meta.get(DIGESTS).unwrap().unwrap().value().to_vec();
+        let mut digests: Digests = decode(&place(DIGESTS), &kept).unwrap();
+        for name in ["synced.1", "strays.1", "tombstones.1", "log.1", "ahead.1", "buckets.1"] {
+            digests.remove(name);
+        }
+        digests.insert("meta.1".to_owned(), digest_of_meta(&meta).unwrap());
+        let digests = encode(&place(DIGESTS), &digests).unwrap();
+        meta.insert(DIGESTS, digests.as_slice()).unwrap();
+    }
+    txn.commit().unwrap();
+}
+
+#[test]
+fn a_ledger_of_the_first_schema_is_backed_up_and_brought_up_to_date_by_reading_it() {
+    let desk = desk();
+    let the_copy = copy(7, &minidvodb(1, "/data/ThreePi.1"), "ipp022", "ipp022");
+    desk.ledger.write(|change| change.put_known_copy(&the_copy)).unwrap();
+    make_old(&desk);
+    let ledger = Ledger::new(desk.file.parent().unwrap());
+    std::fs::create_dir_all(desk.file.parent().unwrap().join("backup")).unwrap();
+    let (found, ahead) =
+        ledger.read(|ledger| Ok((ledger.copy(CopyId(7))?, ledger.minidvodbs_ahead()?))).unwrap();
+    assert_eq!(found, Some(the_copy));
+    assert_eq!(ahead.into_iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(ledger.check().unwrap().copies, 1);
+    assert!(ledger.newest_backup().unwrap().as_str().contains("before-schema-2"));
+}
+
 #[test]
 fn a_step_migrates_and_an_older_program_refuses_what_came_of_it() {
     fn step(tables: &mut WriteTables<'_>) -> Result<(), Failure> {

@@ -176,6 +176,10 @@ pub struct DatabaseRecord {
     pub password_file: Option<String>,
     /// What told the server and the table apart from others at the last sync.
     pub identity: Option<String>,
+    /// The groups that were read at the last sync: with others, all must be read again.
+    pub groups: Vec<String>,
+    /// When everything was last compared row by row, whatever the sums said.
+    pub compared_at: Option<Timestamp>,
     /// When both sides were last found to hold the same; written down once a day, or when something changed.
     pub synced_at: Option<Timestamp>,
     /// Since when it is away, or refuses.
@@ -183,6 +187,18 @@ pub struct DatabaseRecord {
     /// What it said then.
     pub away_because: String,
 }
+
+/// A table of the database, by its number, and a bucket of it: the rows of [`BUCKET_IDS`] minidvodb_ids that
+/// follow each other; [`NO_BUCKET`] those without one.
+pub type BucketKey = (u64, u64);
+/// The number of the rows in a bucket, and a sum over their values.
+pub type BucketSum = (u64, u64);
+/// Sums by bucket.
+pub type Buckets = std::collections::BTreeMap<BucketKey, BucketSum>;
+/// So many minidvodb_ids make a bucket.
+pub const BUCKET_IDS: u64 = 256;
+/// The bucket of the rows whose minidvodb_id is NULL.
+pub const NO_BUCKET: u64 = u64::MAX;
 
 /// The columns of minidvodbCopy that both sides may change.
 #[derive(Clone, Debug, PartialEq)]

@@ -272,7 +272,7 @@ impl<'p> Run<'_, 'p> {
         }
         let view = view?;
         self.enter(Phase::Space);
-        self.pass.judge_target(&self.served.target, &view)?;
+        self.pass.judge_target(&self.served.target, &self.copy.path, &view)?;
         Ok(view)
     }
 

@@ -7,7 +7,7 @@ use super::{Context, Deed, Pass, Served};
 use crate::error::Result;
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
-use crate::model::{Copy, CopyState, Group, Host, Standing, Target, staging_path};
+use crate::model::{AbsolutePath, Copy, CopyState, Group, Host, Standing, Target, staging_path};
 use crate::plan::load::{self, Door};
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Place, View};
@@ -25,7 +25,23 @@ pub(super) enum Proof {
 
 impl Pass<'_> {
     /// Accepts or refuses what was found at a target's path: the file system first, then the limit.
-    pub(super) fn judge_target(&mut self, target: &Target, view: &View) -> Result<(), Halt> {
+    pub(super) fn judge_target(
+        &mut self,
+        target: &Target,
+        path: &AbsolutePath,
+        view: &View,
+    ) -> Result<(), Halt> {
+        if *path == target.path {
+            self.judge_file_system(target, view)?;
+        }
+        space::judge_limit(&view.room, target.max_used_percent).map_err(|met| {
+            Halt::Fault(Met { message: format!("{}: {}", view.file_system, met.message), ..met })
+        })
+    }
+
+    /// The file system of a target is the one that its path was first seen on. A copy that goes elsewhere, by an
+    /// older path or by the database's word, says nothing of it.
+    fn judge_file_system(&mut self, target: &Target, view: &View) -> Result<(), Halt> {
         // The ledger's word, not the pass's: an operator may have accepted another disk meanwhile.
         let known = self.context.ledger.read(|ledger| ledger.target(&target.host, &target.group))?;
         let known = known.and_then(|target| target.file_system);
@@ -43,9 +59,7 @@ impl Pass<'_> {
                 change.put_target(&target)
             })?,
         }
-        space::judge_limit(&view.room, target.max_used_percent).map_err(|met| {
-            Halt::Fault(Met { message: format!("{}: {}", view.file_system, met.message), ..met })
-        })
+        Ok(())
     }
 
     /// Writes a fault of a host or target down, and says it if it is news.
@@ -174,7 +188,7 @@ impl Pass<'_> {
         if !matches!(&view, Err(Halt::Fault(met)) if met.fault.scope() == Scope::Host) {
             self.heal_host(target, Proof::Look)?;
         }
-        self.judge_target(target, &view?)
+        self.judge_target(target, &target.path, &view?)
     }
 
     fn has_pending(&self, target: &Target) -> Result<bool> {

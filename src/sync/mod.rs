@@ -20,7 +20,7 @@ pub use partner::{Hold, Partner};
 use crate::database::{Database, Secret, Trouble};
 use crate::error::{Error, Result};
 use crate::ledger::{Failure, Look, Snapshot};
-use crate::model::{DatabaseRecord, Group, Host, LogEntry, Machine};
+use crate::model::{BucketKey, BucketSum, DatabaseRecord, Group, Host, LogEntry, Machine};
 use crate::pass::Context;
 use crate::ui;
 
@@ -162,25 +162,45 @@ pub fn sync(
     }
     survey::take_minidvodbs(context, &survey.minidvodbs, &mut report)?;
     survey::take_strays(context, &survey.strays, &mut report)?;
-    for minidvodbs in survey.differing.chunks(settle::AT_ONCE) {
+    let differing: Vec<u64> = survey.differing.iter().copied().collect();
+    for minidvodbs in differing.chunks(settle::AT_ONCE) {
         context.check_stop()?;
         report.add(settle::settle(context, database, minidvodbs, true)?);
     }
-    note_synced(context, record, &survey.identity, report.line("").is_some())?;
+    note_synced(context, record, &survey.met, report.line("").is_some())?;
     Ok(report)
 }
 
+/// What is to be remembered of a database that was met.
+struct Met {
+    identity: String,
+    groups: Vec<String>,
+    /// Whether everything was compared row by row.
+    is_whole: bool,
+    /// The buckets that were read, with their sums where both sides were the same.
+    buckets: Vec<(BucketKey, Option<BucketSum>)>,
+}
+
 /// Writes down that both sides are in step, where that is news.
-fn note_synced(context: &Context, record: &DatabaseRecord, identity: &str, has_changed: bool) -> Result<()> {
+fn note_synced(context: &Context, record: &DatabaseRecord, met: &Met, has_changed: bool) -> Result<()> {
     let now = context.now();
     let is_old = record.synced_at.is_none_or(|at| now.as_second() - at.as_second() >= NOTED_EVERY_S);
-    let is_known = record.identity.as_deref() == Some(identity) && record.away_since.is_none();
-    if is_known && !is_old && !has_changed {
+    let is_known = record.identity.as_ref() == Some(&met.identity)
+        && record.groups == met.groups
+        && record.away_since.is_none();
+    if is_known && !is_old && !has_changed && !met.is_whole && met.buckets.is_empty() {
         return Ok(());
     }
     context.ledger.write(|change| {
         let Some(mut record) = change.database()? else { return Ok(()) };
-        record.identity = Some(identity.to_owned());
+        for (bucket, sum) in &met.buckets {
+            change.put_bucket(*bucket, *sum)?;
+        }
+        record.identity = Some(met.identity.clone());
+        record.groups.clone_from(&met.groups);
+        if met.is_whole {
+            record.compared_at = Some(now);
+        }
         record.synced_at = Some(now);
         record.away_since = None;
         record.away_because.clear();
@@ -236,30 +256,10 @@ impl Machines {
     }
 }
 
-/// The groups that matter here: those that have targets, and those of copies whose target is gone.
+/// The groups that have targets.
 fn groups_of(ledger: &Snapshot) -> Result<Vec<Group>, Failure> {
     let mut groups: Vec<Group> = ledger.targets()?.into_iter().map(|target| target.group).collect();
-    ledger.each_copy(|copy| {
-        if !groups.contains(&copy.group) {
-            groups.push(copy.group);
-        }
-        Ok(true)
-    })?;
     groups.sort_unstable();
     groups.dedup();
     Ok(groups)
-}
-
-/// How many copies the database does not have as they are here.
-///
-/// # Errors
-/// Damage.
-pub fn count_ahead(ledger: &Snapshot) -> Result<u64, Failure> {
-    let mut ahead = 0;
-    ledger.each_copy(|copy| {
-        let synced = ledger.synced(&copy)?;
-        ahead += u64::from(synced.is_none_or(|row| row.content != crate::model::Content::of(&copy)));
-        Ok(true)
-    })?;
-    Ok(ahead)
 }

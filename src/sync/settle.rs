@@ -3,7 +3,7 @@
 //! Invariant: the rows are locked from before the decision until they are written; what was written is
 //! remembered only after the server has kept it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, PROGRAM, Report, Stopped};
@@ -16,12 +16,16 @@ use crate::pass::Context;
 use crate::plan::merge::{self, Step, Winner};
 
 /// So many minidvodbs are settled in one transaction.
-pub(super) const AT_ONCE: usize = 500;
+pub(super) const AT_ONCE: usize = 2000;
+/// So many rows are inserted by one statement.
+const ROWS_AT_ONCE: usize = 500;
+/// Why the copies of a minidvodb stay here.
+pub(super) const ABSENT: &str = "minidvodbRun does not have it; its copies stay here";
 /// A transaction that met another one is tried so often.
 const TRIES: usize = 4;
 
 /// A row to be written.
-struct Write {
+pub(super) struct Write {
     copy: CopyId,
     minidvodb: MinidvodbId,
     /// The row to change; none for a new one.
@@ -64,24 +68,32 @@ fn settle_once(
         rows.entry(id).or_default();
     }
     let writes = take(context, rows, may_bury, report)?;
-    let written = write(database, writes, report)?;
+    let Written { rows, absent } = write(database, writes, report)?;
     database.commit()?;
-    if written.is_empty() {
+    if rows.is_empty() && absent.is_empty() {
         return Ok(());
     }
-    context.ledger.write(|change| {
-        for (id, row) in &written {
+    let news = context.ledger.write(|change| {
+        let mut news = Vec::new();
+        for &minidvodb_id in &absent {
+            let stray = Stray { minidvodb_id, row_id: 0, host: String::new(), why: ABSENT.to_owned() };
+            if change.put_stray(&stray)? {
+                news.push(stray.to_string());
+            }
+        }
+        for (id, row) in &rows {
             if let Some(copy) = change.copy(*id)? {
                 change.put_synced(&copy, row)?;
             }
         }
-        Ok(())
+        Ok(news)
     })?;
+    report.notes.extend(news);
     Ok(())
 }
 
 /// The ledger's side, in one transaction; returns what is to be written on the other.
-fn take(
+pub(super) fn take(
     context: &Context,
     rows: BTreeMap<u64, Vec<TableRow>>,
     may_bury: bool,
@@ -292,29 +304,78 @@ fn stray(row: &TableRow, why: String) -> Stray {
     Stray { minidvodb_id: row.minidvodb_id.0, row_id: row.id, host: row.content.host.clone(), why }
 }
 
-/// The database's side; returns the rows as they are then. A row that the database refuses hinders no other.
-fn write(
-    database: &mut Database,
-    writes: Vec<Write>,
-    report: &mut Report,
-) -> Result<Vec<(CopyId, TableRow)>, Stopped> {
-    let mut written = Vec::new();
-    for Write { copy, minidvodb, row, content } in writes {
-        let outcome = match row {
-            Some(id) => database.update(id, &content).map(|()| id),
-            None => database.insert(minidvodb, &content),
-        };
-        match outcome {
-            Ok(id) => written.push((copy, TableRow { id, minidvodb_id: minidvodb, content })),
-            Err(Trouble::Row(why)) => {
-                let what = row.map_or_else(|| "a row for it".to_owned(), |id| format!("row {id}"));
-                report
-                    .refused
-                    .push(format!("copy {copy} of minidvodb {minidvodb}: {what} is refused: {why}"));
+/// What the database has kept, and the minidvodbs that it does not know.
+#[derive(Default)]
+struct Written {
+    rows: Vec<(CopyId, TableRow)>,
+    absent: Vec<u64>,
+}
+
+/// The database's side. A row that the database refuses hinders no other.
+fn write(database: &mut Database, writes: Vec<Write>, report: &mut Report) -> Result<Written, Stopped> {
+    let mut written = Written::default();
+    let (updates, inserts): (Vec<Write>, Vec<Write>) =
+        writes.into_iter().partition(|write| write.row.is_some());
+    for write in updates {
+        one(database, write, &mut written, report)?;
+    }
+    let mut inserts = inserts.into_iter();
+    loop {
+        let some: Vec<Write> = inserts.by_ref().take(ROWS_AT_ONCE).collect();
+        if some.is_empty() {
+            break;
+        }
+        match database.insert_all(some.iter().map(|write| (write.minidvodb, &write.content))) {
+            Ok(()) => written.rows.extend(ids_of(database, some)?),
+            // One of them is refused: which one, and why, shows when each is sent alone.
+            Err(Trouble::Row(_) | Trouble::NoMinidvodb) => {
+                for write in some {
+                    one(database, write, &mut written, report)?;
+                }
             }
             Err(trouble) => return Err(trouble.into()),
         }
     }
-    report.went += written.len() as u64;
+    report.went += written.rows.len() as u64;
     Ok(written)
+}
+
+/// Writes one row.
+fn one(
+    database: &mut Database,
+    write: Write,
+    written: &mut Written,
+    report: &mut Report,
+) -> Result<(), Stopped> {
+    let Write { copy, minidvodb, row, content } = write;
+    let outcome = match row {
+        Some(id) => database.update(id, &content).map(|()| id),
+        None => database.insert(minidvodb, &content),
+    };
+    match outcome {
+        Ok(id) => written.rows.push((copy, TableRow { id, minidvodb_id: minidvodb, content })),
+        Err(Trouble::NoMinidvodb) => written.absent.push(minidvodb.0),
+        Err(Trouble::Row(why)) => {
+            let what = row.map_or_else(|| "a row for it".to_owned(), |id| format!("row {id}"));
+            report.refused.push(format!("copy {copy} of minidvodb {minidvodb}: {what} is refused: {why}"));
+        }
+        Err(trouble) => return Err(trouble.into()),
+    }
+    Ok(())
+}
+
+/// The ids that the database gave to rows that were just inserted.
+fn ids_of(database: &mut Database, writes: Vec<Write>) -> Result<Vec<(CopyId, TableRow)>, Stopped> {
+    let minidvodbs: Vec<u64> = writes.iter().map(|write| write.minidvodb.0).collect();
+    let mut ids: HashMap<(u64, String), u64> = HashMap::new();
+    for row in database.copies_of(&minidvodbs, false)? {
+        // The newest of a pair: an older one would have been seen before.
+        let id = ids.entry((row.minidvodb_id.0, row.content.host)).or_default();
+        *id = row.id.max(*id);
+    }
+    let rows = writes.into_iter().filter_map(|Write { copy, minidvodb, content, .. }| {
+        let id = *ids.get(&(minidvodb.0, content.host.clone()))?;
+        Some((copy, TableRow { id, minidvodb_id: minidvodb, content }))
+    });
+    Ok(rows.collect())
 }

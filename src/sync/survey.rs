@@ -1,39 +1,61 @@
-//! Reading the database, and finding where both sides differ; changes nothing.
+//! Reading what has changed in the database since both sides were the same, and finding where they differ.
+//!
+//! The server sums up its tables in buckets of minidvodb_ids; only buckets whose sums are not the ones
+//! remembered are read, and once a day all of them. Invariant: the sum of a bucket is remembered only when its
+//! rows, as they were in the moment it was taken, are what the ledger has.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
-use super::{Machines, Manner, Report, Stopped, groups_of};
+use jiff::Timestamp;
+
+use super::settle::{self, ABSENT};
+use super::{Machines, Manner, Met, Report, Stopped, groups_of};
 use crate::database::{Database, RunRow};
 use crate::error::Result;
 use crate::ledger::{Failure, Imported, Look, Snapshot};
 use crate::model::{
-    AbsolutePath, DatabaseRecord, Group, Minidvodb, MinidvodbId, MinidvodbState, Stray, TableRow,
-    is_same_text,
+    AbsolutePath, BUCKET_IDS, BucketKey, BucketSum, Buckets, DatabaseRecord, Group, Minidvodb, MinidvodbId,
+    MinidvodbState, NO_BUCKET, Stray, TableRow, is_same_text,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Known, Step};
 
-/// So many rows are read at once.
+/// So many rows are read at once, from at most so many ranges of ids.
 const ROWS_AT_ONCE: u64 = 20_000;
-/// So many minidvodbs are asked for by their ids, or written down, at once.
+const RANGES_AT_ONCE: usize = 100;
+/// So many minidvodbs are asked for by their ids at once.
 const IDS_AT_ONCE: usize = 1000;
 /// So many differences are named.
 const NAMED: usize = 20;
+/// Once a day everything is compared row by row: a sum may be the same by chance.
+const COMPARED_EVERY_S: i64 = 24 * 3600;
+/// The tables of the buckets.
+const RUN: u64 = 0;
+const PROCESSED: u64 = 1;
+const COPY: u64 = 2;
 
 /// What was found.
 pub(super) struct Survey {
-    /// What told the server apart from others.
-    pub(super) identity: String,
+    pub(super) met: Met,
     /// Minidvodbs that are new here, or have changed.
     pub(super) minidvodbs: Vec<Minidvodb>,
-    /// Rows of minidvodbRun that can't be taken, and rows of minidvodbCopy that belong to no minidvodb.
-    pub(super) strays: Vec<Stray>,
+    /// What is new of the rows that no copy here stands for, and those that are none any more.
+    pub(super) strays: Strays,
     /// The minidvodbs whose copies differ.
-    pub(super) differing: Vec<u64>,
+    pub(super) differing: BTreeSet<u64>,
     pub(super) report: Report,
 }
 
-/// Reads everything, and applies the guard.
+/// Rows of minidvodbRun that can't be taken, and rows of minidvodbCopy that belong to no minidvodb.
+#[derive(Default)]
+pub(super) struct Strays {
+    new: Vec<Stray>,
+    gone: Vec<Stray>,
+}
+
+/// Reads what has changed in the database, and applies the guard. A ledger that has not met this database before
+/// has nothing that the guard could keep: then what comes is taken while it is read.
 pub(super) fn survey(
     context: &Context,
     database: &mut Database,
@@ -42,19 +64,83 @@ pub(super) fn survey(
 ) -> Result<Survey, Stopped> {
     let identity = database.identity()?;
     database.begin_reading()?;
-    let groups = context.ledger.read(groups_of)?;
-    let mut look = Looking::new(context, manner.is_dry);
-    look.at_minidvodbs(database, &groups)?;
-    look.at_copies(database, &groups)?;
-    look.at_what_was_not_seen(database)?;
-    look.at_rows_of_nothing(database)?;
+    let (groups, mut known, synced, ahead) = context.ledger.read(|ledger| {
+        Ok((groups_of(ledger)?, ledger.buckets()?, ledger.count_synced()?, ledger.minidvodbs_ahead()?))
+    })?;
+    let names: Vec<String> = groups.iter().map(ToString::to_string).collect();
+    let is_old = |at: Timestamp| context.now().as_second() - at.as_second() >= COMPARED_EVERY_S;
+    let is_whole = record.groups != names || record.compared_at.is_none_or(is_old);
+    if is_whole || manner.accepts_deletions {
+        known.clear();
+    }
+    let takes_at_once = (synced == 0 || manner.accepts_deletions) && !manner.is_dry;
+    let sums = database.buckets()?;
+    let mut look = Looking {
+        context,
+        groups: &groups,
+        is_dry: manner.is_dry,
+        takes_at_once,
+        read: Vec::new(),
+        minidvodbs: BTreeMap::new(),
+        not_taken: HashMap::new(),
+        strays: Strays::default(),
+        differing: BTreeSet::new(),
+        gone: 0,
+        report: Report::default(),
+    };
+    let of = |table: u64, known: &Buckets| differing_buckets(table, &sums, known);
+    let mut runs = of(RUN, &known);
+    runs.append(&mut of(PROCESSED, &known));
+    look.at_minidvodbs(database, &runs, &sums)?;
+    let mut copies = of(COPY, &known);
+    copies.extend(look.minidvodbs.keys().chain(look.not_taken.keys()).map(|id| id / BUCKET_IDS));
+    look.at_copies(database, &copies, &sums)?;
+    look.at_copies_ahead(database, &ahead)?;
     guard(context, database, record, &identity, look.gone, manner)?;
     database.end_reading()?;
+    let buckets = look.settled_buckets(&runs, &copies, &sums);
     let Looking { minidvodbs, strays, differing, mut report, .. } = look;
     if manner.is_dry {
-        report.differences.extend(strays.iter().map(ToString::to_string));
+        report.differences.extend(strays.new.iter().map(ToString::to_string));
     }
-    Ok(Survey { identity, minidvodbs: minidvodbs.into_values().collect(), strays, differing, report })
+    let minidvodbs = if takes_at_once { Vec::new() } else { minidvodbs.into_values().collect() };
+    Ok(Survey {
+        met: Met { identity, groups: names, is_whole, buckets },
+        minidvodbs,
+        strays,
+        differing,
+        report,
+    })
+}
+
+/// The buckets of a table whose rows are not as they were when both sides were the same.
+fn differing_buckets(table: u64, sums: &Buckets, known: &Buckets) -> BTreeSet<u64> {
+    let all = (table, 0)..=(table, u64::MAX);
+    let there = sums.range(all.clone()).filter(|(key, sum)| known.get(*key) != Some(*sum));
+    let gone = known.range(all).filter(|(key, _)| !sums.contains_key(*key));
+    there.chain(gone).map(|((_, bucket), _)| *bucket).collect()
+}
+
+/// The ranges of ids that some buckets are, in parts with about so many rows.
+fn parts(buckets: &BTreeSet<u64>, table: u64, sums: &Buckets) -> Vec<Vec<Range<u64>>> {
+    let mut parts: Vec<Vec<Range<u64>>> = Vec::new();
+    let mut rows = u64::MAX;
+    for &bucket in buckets.iter().filter(|&&bucket| bucket != NO_BUCKET) {
+        let range = bucket * BUCKET_IDS..(bucket + 1) * BUCKET_IDS;
+        let count = sums.get(&(table, bucket)).map_or(0, |(count, _)| *count);
+        let is_full = parts.last().is_none_or(|part| part.len() >= RANGES_AT_ONCE);
+        if is_full || rows.saturating_add(count) > ROWS_AT_ONCE {
+            parts.push(Vec::new());
+            rows = 0;
+        }
+        rows += count;
+        let Some(part) = parts.last_mut() else { continue };
+        match part.last_mut().filter(|last| last.end == range.start) {
+            Some(last) => last.end = range.end,
+            None => part.push(range),
+        }
+    }
+    parts
 }
 
 /// Refuses to believe that so many rows are gone, or that this is the database that was met before.
@@ -67,11 +153,11 @@ fn guard(
     manner: Manner,
 ) -> Result<(), Stopped> {
     let synced = context.ledger.read(|ledger| ledger.count_synced())?;
-    if manner.accepts_deletions || synced == 0 {
+    if manner.accepts_deletions || synced == 0 || gone == 0 {
         return Ok(());
     }
     let name = &database.name;
-    if record.identity.as_deref().is_some_and(|known| known != identity) && gone > 0 {
+    if record.identity.as_deref().is_some_and(|known| known != identity) {
         return Err(Stopped::Guard(format!(
             "another database answers as {name}, or its table was made anew: {gone} of the {synced} rows that were there at the last sync are gone"
         )));
@@ -93,140 +179,175 @@ fn guard(
 /// A survey under way.
 struct Looking<'c> {
     context: &'c Context,
+    groups: &'c [Group],
     is_dry: bool,
+    takes_at_once: bool,
+    /// The ranges of minidvodbRun that were read.
+    read: Vec<Range<u64>>,
     /// New or changed minidvodbs, by id.
     minidvodbs: BTreeMap<u64, Minidvodb>,
-    strays: Vec<Stray>,
     /// Why some minidvodbs can't be taken.
     not_taken: HashMap<u64, String>,
-    /// Minidvodbs whose rows of minidvodbRun were seen, and those whose rows of minidvodbCopy were.
-    seen_runs: HashSet<u64>,
-    seen_copies: HashSet<u64>,
-    /// Minidvodbs of this ledger that minidvodbRun does not have.
-    absent: HashSet<u64>,
-    differing: Vec<u64>,
+    strays: Strays,
+    differing: BTreeSet<u64>,
     gone: u64,
     report: Report,
 }
 
-impl<'c> Looking<'c> {
-    fn new(context: &'c Context, is_dry: bool) -> Self {
-        Self {
-            context,
-            is_dry,
-            minidvodbs: BTreeMap::new(),
-            strays: Vec::new(),
-            not_taken: HashMap::new(),
-            seen_runs: HashSet::new(),
-            seen_copies: HashSet::new(),
-            absent: HashSet::new(),
-            differing: Vec::new(),
-            gone: 0,
-            report: Report::default(),
+impl Looking<'_> {
+    /// The minidvodbs of the groups in some buckets; and those that this ledger has in these groups there,
+    /// whichever group they are in now.
+    fn at_minidvodbs(
+        &mut self,
+        database: &mut Database,
+        buckets: &BTreeSet<u64>,
+        sums: &Buckets,
+    ) -> Result<(), Stopped> {
+        let groups = self.groups;
+        let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
+        for ranges in parts(buckets, RUN, sums) {
+            self.context.check_stop()?;
+            let mut runs = Vec::new();
+            database.each_run(&names, &ranges, |run| runs.push(run))?;
+            let mut seen: HashSet<u64> =
+                runs.iter().map(|run| u64::try_from(run.id).unwrap_or_default()).collect();
+            self.take_runs(&runs)?;
+            let unseen = self.unseen_minidvodbs(&ranges, &seen)?;
+            for ids in unseen.chunks(IDS_AT_ONCE) {
+                let mut runs = Vec::new();
+                database.each_run_of(ids, |run| runs.push(run))?;
+                seen.extend(runs.iter().map(|run| u64::try_from(run.id).unwrap_or_default()));
+                self.take_runs(&runs)?;
+            }
+            self.drop_old_strays(&ranges, &seen)?;
+            self.read.extend(ranges);
         }
+        Ok(())
     }
 
-    /// The minidvodbs of the groups; and those that this ledger has in these groups, wherever they are now.
-    fn at_minidvodbs(&mut self, database: &mut Database, groups: &[Group]) -> Result<(), Stopped> {
-        let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
-        let mut runs = Vec::new();
-        database.each_run(&names, |run| runs.push(run))?;
-        self.take_runs(&runs, groups)?;
-        let mut unseen = Vec::new();
-        self.context.ledger.read(|ledger| {
-            ledger.each_minidvodb(|minidvodb| {
-                if groups.contains(&minidvodb.group) && !self.seen_runs.contains(&minidvodb.id.0) {
-                    unseen.push(minidvodb.id.0);
+    fn unseen_minidvodbs(&self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<Vec<u64>, Stopped> {
+        Ok(self.context.ledger.read(|ledger| {
+            let mut unseen = Vec::new();
+            for range in ranges {
+                for id in ledger.minidvodb_ids(range.clone())?.into_iter().filter(|id| !seen.contains(id)) {
+                    let group = ledger.minidvodb(MinidvodbId(id))?.map(|minidvodb| minidvodb.group);
+                    if group.is_some_and(|group| self.groups.contains(&group)) {
+                        unseen.push(id);
+                    }
                 }
-                Ok(true)
-            })
-        })?;
-        for ids in unseen.chunks(IDS_AT_ONCE) {
-            let mut runs = Vec::new();
-            database.each_run_of(ids, |run| runs.push(run))?;
-            self.take_runs(&runs, groups)?;
+            }
+            Ok(unseen)
+        })?)
+    }
+
+    /// Strays of minidvodbRun whose rows can be taken now, or are gone.
+    fn drop_old_strays(&mut self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<(), Stopped> {
+        let strays = self.context.ledger.read(|ledger| ledger.strays())?;
+        for stray in strays.into_iter().filter(|stray| stray.row_id == 0) {
+            let id = stray.minidvodb_id;
+            let is_read = ranges.iter().any(|range| range.contains(&id));
+            let stays = self.not_taken.contains_key(&id) || (stray.why == ABSENT && !seen.contains(&id));
+            if is_read && !stays {
+                self.strays.gone.push(stray);
+            }
         }
-        self.absent.extend(unseen.into_iter().filter(|id| !self.seen_runs.contains(id)));
         Ok(())
     }
 
     /// Keeps what is new or has changed.
-    fn take_runs(&mut self, runs: &[RunRow], groups: &[Group]) -> Result<(), Stopped> {
-        for runs in runs.chunks(ROWS_AT_ONCE as usize) {
-            self.context.ledger.read(|ledger| {
-                for run in runs {
-                    self.take_run(run, groups, ledger)?;
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    fn take_run(&mut self, run: &RunRow, groups: &[Group], ledger: &Snapshot) -> Result<(), Failure> {
-        let id = u64::try_from(run.id).unwrap_or_default();
-        self.seen_runs.insert(id);
-        match minidvodb_of(run, groups) {
-            Ok(minidvodb) => {
-                if ledger.minidvodb(minidvodb.id)?.as_ref() != Some(&minidvodb) {
-                    if self.is_dry {
-                        let state = minidvodb.state.as_str();
-                        let line =
-                            format!("minidvodb {} ({}, {state}) would come", minidvodb.id, minidvodb.path);
-                        self.report.differences.push(line);
-                    }
-                    self.minidvodbs.insert(id, minidvodb);
-                }
-            }
-            Err(why) => {
-                self.not_taken.insert(id, format!("its minidvodb {id} is not taken: {why}"));
-                self.leave_minidvodb(id, format!("its row of minidvodbRun is not taken: {why}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn leave_minidvodb(&mut self, minidvodb_id: u64, why: String) {
-        self.strays.push(Stray { minidvodb_id, row_id: 0, host: String::new(), why });
-    }
-
-    /// Every row of the groups' copies.
-    fn at_copies(&mut self, database: &mut Database, groups: &[Group]) -> Result<(), Stopped> {
-        let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
-        let mut after = 0;
-        while !names.is_empty() {
-            self.context.check_stop()?;
-            let rows = database.copies_behind(&names, after, ROWS_AT_ONCE)?;
-            let Some(last) = rows.last() else { break };
-            after = last.minidvodb_id.0;
-            self.compare(by_minidvodb(rows))?;
-        }
-        Ok(())
-    }
-
-    /// The copies here, and the strays, of minidvodbs that no row was seen of: their rows are gone, or were
-    /// never there, or their minidvodb belongs to another group there.
-    fn at_what_was_not_seen(&mut self, database: &mut Database) -> Result<(), Stopped> {
-        let mut unseen = HashSet::new();
-        self.context.ledger.read(|ledger| {
-            ledger.each_copy(|copy| {
-                if !self.seen_copies.contains(&copy.minidvodb_id.0) {
-                    unseen.insert(copy.minidvodb_id.0);
-                }
-                Ok(true)
-            })?;
-            for stray in ledger.strays()?.iter().filter(|stray| stray.row_id != 0 && stray.minidvodb_id != 0)
-            {
-                if !self.seen_copies.contains(&stray.minidvodb_id) {
-                    unseen.insert(stray.minidvodb_id);
-                }
+    fn take_runs(&mut self, runs: &[RunRow]) -> Result<(), Stopped> {
+        let (context, mut changed) = (self.context, Vec::new());
+        context.ledger.read(|ledger| {
+            for run in runs {
+                changed.extend(self.take_run(run, ledger)?);
             }
             Ok(())
         })?;
-        let mut unseen: Vec<u64> = unseen.into_iter().collect();
-        unseen.sort_unstable();
-        for ids in unseen.chunks(IDS_AT_ONCE) {
+        if self.takes_at_once {
+            take_minidvodbs(context, &changed, &mut self.report)?;
+        }
+        self.minidvodbs.extend(changed.into_iter().map(|minidvodb| (minidvodb.id.0, minidvodb)));
+        Ok(())
+    }
+
+    /// The minidvodb of a row, if it is news.
+    fn take_run(&mut self, run: &RunRow, ledger: &Snapshot) -> Result<Option<Minidvodb>, Failure> {
+        let id = u64::try_from(run.id).unwrap_or_default();
+        match minidvodb_of(run, self.groups) {
+            Ok(minidvodb) if ledger.minidvodb(minidvodb.id)?.as_ref() == Some(&minidvodb) => Ok(None),
+            Ok(minidvodb) => {
+                if self.is_dry {
+                    let state = minidvodb.state.as_str();
+                    let line = format!("minidvodb {} ({}, {state}) would come", minidvodb.id, minidvodb.path);
+                    self.report.differences.push(line);
+                }
+                Ok(Some(minidvodb))
+            }
+            Err(why) => {
+                self.not_taken.insert(id, format!("its minidvodb {id} is not taken: {why}"));
+                let why = format!("its row of minidvodbRun is not taken: {why}");
+                let stray = Stray { minidvodb_id: id, row_id: 0, host: String::new(), why };
+                if !ledger.strays_of(id)?.contains(&stray) {
+                    self.strays.new.push(stray);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Every row of minidvodbCopy in some buckets.
+    fn at_copies(
+        &mut self,
+        database: &mut Database,
+        buckets: &BTreeSet<u64>,
+        sums: &Buckets,
+    ) -> Result<(), Stopped> {
+        for ranges in parts(buckets, COPY, sums) {
             self.context.check_stop()?;
+            let mut rows = by_minidvodb(database.copies_in(&ranges)?);
+            // The copies and strays here that have no row there.
+            self.context.ledger.read(|ledger| {
+                for range in &ranges {
+                    for id in ledger.copied_ids(range.clone())? {
+                        rows.entry(id).or_default();
+                    }
+                }
+                for stray in ledger.strays()?.iter().filter(|stray| stray.row_id != 0) {
+                    if ranges.iter().any(|range| range.contains(&stray.minidvodb_id)) {
+                        rows.entry(stray.minidvodb_id).or_default();
+                    }
+                }
+                Ok(())
+            })?;
+            self.compare(rows)?;
+        }
+        if buckets.contains(&NO_BUCKET) {
+            self.at_rows_of_nothing(database)?;
+        }
+        Ok(())
+    }
+
+    /// The minidvodbs whose copies have changed here. One that minidvodbRun is known not to have is passed over.
+    fn at_copies_ahead(&mut self, database: &mut Database, ahead: &BTreeSet<u64>) -> Result<(), Stopped> {
+        let mut rest: Vec<u64> = ahead.difference(&self.differing).copied().collect();
+        self.context.ledger.read(|ledger| {
+            let mut absent = HashSet::new();
+            for stray in ledger.strays()?.into_iter().filter(|stray| stray.row_id == 0 && stray.why == ABSENT)
+            {
+                absent.insert(stray.minidvodb_id);
+            }
+            for gone in self.strays.gone.iter().filter(|stray| stray.row_id == 0) {
+                absent.remove(&gone.minidvodb_id);
+            }
+            rest.retain(|id| !absent.contains(id));
+            Ok(())
+        })?;
+        if !self.is_dry {
+            // Their rows are read when they are settled.
+            self.differing.extend(rest);
+            return Ok(());
+        }
+        for ids in rest.chunks(IDS_AT_ONCE) {
             let mut rows = by_minidvodb(database.copies_of(ids, false)?);
             for &id in ids {
                 rows.entry(id).or_default();
@@ -237,48 +358,90 @@ impl<'c> Looking<'c> {
     }
 
     fn at_rows_of_nothing(&mut self, database: &mut Database) -> Result<(), Stopped> {
+        let known = self.context.ledger.read(|ledger| ledger.strays_of(0))?;
+        let mut found = Vec::new();
         for (row_id, host) in database.rows_of_nothing()? {
             let why = "its minidvodb_id is NULL, or no id".to_owned();
-            self.strays.push(Stray { minidvodb_id: 0, row_id, host, why });
+            found.push(Stray { minidvodb_id: 0, row_id, host, why });
         }
+        let is_in = |stray: &Stray, all: &[Stray]| all.iter().any(|other| other.row_id == stray.row_id);
+        self.strays.gone.extend(known.iter().filter(|stray| !is_in(stray, &found)).cloned());
+        self.strays.new.extend(found.into_iter().filter(|stray| !known.contains(stray)));
         Ok(())
     }
 
-    /// Finds the minidvodbs among these whose copies and rows differ.
-    fn compare(&mut self, rows: BTreeMap<u64, Vec<TableRow>>) -> Result<(), Stopped> {
-        self.seen_copies.extend(rows.keys());
-        self.context.ledger.read(|ledger| {
+    /// Finds the minidvodbs among these whose copies and rows differ; where nothing can be lost by it, takes at
+    /// once what the ledger can take without a word to the database.
+    fn compare(&mut self, mut rows: BTreeMap<u64, Vec<TableRow>>) -> Result<(), Stopped> {
+        let context = self.context;
+        let mut to_take = BTreeMap::new();
+        context.ledger.read(|ledger| {
             let machines = Machines::of(ledger)?;
-            for (id, rows) in rows {
-                let shown = if self.is_dry { rows.clone() } else { Vec::new() };
+            while let Some((id, rows)) = rows.pop_first() {
+                if !self.is_of_interest(ledger, id)? {
+                    continue;
+                }
                 let known = known_of(ledger, id)?;
                 let not_taken = match self.minidvodbs.contains_key(&id) {
                     true => None,
                     false => why_not_taken(ledger, id, self.not_taken.get(&id))?,
                 };
-                let mut steps = merge::merge(rows, &known, not_taken.as_deref(), |host| machines.get(host));
-                if self.absent.contains(&id) && steps.iter().any(|step| matches!(step, Step::Insert(_))) {
-                    // No row can name a minidvodb that is not there.
-                    steps.retain(|step| !matches!(step, Step::Insert(_)));
-                    self.leave_minidvodb(
-                        id,
-                        "minidvodbRun does not have it; its copies stay here".to_owned(),
-                    );
-                }
+                let steps =
+                    merge::merge(rows.clone(), &known, not_taken.as_deref(), |host| machines.get(host));
                 if !is_difference(ledger, id, &steps)? {
                     continue;
                 }
-                self.gone += steps.iter().filter(|step| matches!(step, Step::Bury(_))).count() as u64;
-                self.differing.push(id);
                 if self.is_dry {
-                    let lines = steps.iter().map(|step| told(step, id, &known, &shown));
+                    let lines = steps.iter().map(|step| told(step, id, &known, &rows));
                     self.report.differences.extend(lines);
+                }
+                self.gone += steps.iter().filter(|step| matches!(step, Step::Bury(_))).count() as u64;
+                if self.takes_at_once && !steps.iter().any(needs_database) {
+                    to_take.insert(id, rows);
+                } else {
+                    self.differing.insert(id);
                 }
             }
             Ok(())
         })?;
+        if !to_take.is_empty() {
+            settle::take(context, to_take, true, &mut self.report)?;
+        }
         Ok(())
     }
+
+    /// Whether a minidvodb is of a group that is read, or has a copy or a stray here.
+    fn is_of_interest(&self, ledger: &Snapshot, id: u64) -> Result<bool, Failure> {
+        if self.minidvodbs.contains_key(&id) || self.not_taken.contains_key(&id) {
+            return Ok(true);
+        }
+        let minidvodb = ledger.minidvodb(MinidvodbId(id))?;
+        Ok(minidvodb.is_some_and(|minidvodb| self.groups.contains(&minidvodb.group))
+            || !ledger.copies_of(MinidvodbId(id))?.is_empty()
+            || !ledger.strays_of(id)?.is_empty())
+    }
+
+    /// The buckets that were read, with their sums where both sides are the same now.
+    fn settled_buckets(
+        &self,
+        runs: &BTreeSet<u64>,
+        copies: &BTreeSet<u64>,
+        sums: &Buckets,
+    ) -> Vec<(BucketKey, Option<BucketSum>)> {
+        let differing: HashSet<u64> = self.differing.iter().map(|id| id / BUCKET_IDS).collect();
+        let keys = runs.iter().flat_map(|&bucket| [(RUN, bucket), (PROCESSED, bucket)]);
+        let sum = |key: BucketKey| (key, sums.get(&key).copied());
+        let copies = copies.iter().map(|&bucket| match differing.contains(&bucket) {
+            true => ((COPY, bucket), None),
+            false => sum((COPY, bucket)),
+        });
+        keys.map(sum).chain(copies).collect()
+    }
+}
+
+/// Whether a step writes to the database, or decides against it.
+fn needs_database(step: &Step) -> bool {
+    matches!(step, Step::Push(..) | Step::Insert(_) | Step::Conflict(..))
 }
 
 /// Whether there is anything to do: a step, or strays that are not the ones known.
@@ -414,7 +577,7 @@ pub(super) fn take_minidvodbs(
     minidvodbs: &[Minidvodb],
     report: &mut Report,
 ) -> Result<()> {
-    for some in minidvodbs.chunks(IDS_AT_ONCE) {
+    for some in minidvodbs.chunks(ROWS_AT_ONCE as usize) {
         context.check_stop()?;
         report.minidvodbs += context.ledger.write(|change| {
             let mut count = 0;
@@ -428,32 +591,17 @@ pub(super) fn take_minidvodbs(
 }
 
 /// Writes down the rows that belong to no minidvodb here, and forgets those that are gone; new ones are named.
-pub(super) fn take_strays(context: &Context, strays: &[Stray], report: &mut Report) -> Result<()> {
-    let is_ours = |stray: &Stray| stray.row_id == 0 || stray.minidvodb_id == 0;
-    let known = context.ledger.read(|ledger| ledger.strays())?;
-    let known: Vec<Stray> = known.into_iter().filter(|stray| is_ours(stray)).collect();
-    let new: Vec<&Stray> = strays.iter().filter(|stray| !known.contains(stray)).collect();
-    let gone: Vec<&Stray> = known
-        .iter()
-        .filter(|known| {
-            !strays.iter().any(|s| (s.minidvodb_id, s.row_id) == (known.minidvodb_id, known.row_id))
-        })
-        .collect();
+pub(super) fn take_strays(context: &Context, strays: &Strays, report: &mut Report) -> Result<()> {
+    let Strays { new, gone } = strays;
     if new.is_empty() && gone.is_empty() {
         return Ok(());
     }
     context.ledger.write(|change| {
-        for stray in &gone {
-            change.remove_stray(stray)?;
-        }
-        for stray in &new {
-            change.put_stray(stray)?;
-        }
-        Ok(())
+        gone.iter().try_for_each(|stray| change.remove_stray(stray))?;
+        new.iter().try_for_each(|stray| change.put_stray(stray).map(drop))
     })?;
-    let more = new.len().saturating_sub(NAMED);
     report.notes.extend(new.iter().take(NAMED).map(ToString::to_string));
-    if more > 0 {
+    if let Some(more) = new.len().checked_sub(NAMED).filter(|&more| more > 0) {
         report.notes.push(format!("and {more} more; `minidvodbcopy database show` names all"));
     }
     Ok(())

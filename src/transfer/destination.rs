@@ -358,11 +358,10 @@ pub fn flush_meanwhile(
     watch: &Watch,
 ) -> Result<Option<Flusher>, Halt> {
     let script = format!(
-        "cd -P -- {} || exit 1
-while kill -0 $$ 2>/dev/null; do sleep {FLUSH_EVERY_S}; sync -f -- ./{}; done >/dev/null 2>&1 &
+        "cd /
+while kill -0 $$ 2>/dev/null; do sleep {FLUSH_EVERY_S}; sync -f -- {}; done >/dev/null 2>&1 &
 echo $!",
-        quote(&view.at),
-        quote(&place.staging())
+        quote(&view.below(&place.staging()))
     );
     let answer = connection.run(&script, setting.limits.answer, watch)?;
     Ok(answer.text().trim().parse().ok().map(|pid| Flusher { pid }))

@@ -1287,7 +1287,11 @@ fn the_help_of_a_few_commands() {
               revert            clear the fault of copies that are still new, so that the
                                 next pass tries them again
               faults            the table of fault codes, or one explained
+              export            the whole ledger, for programs and for the IPP database
               ledger            the ledger's file itself
+              database          the IPP's MySQL database
+              sync              bring the ledger and the database in step
+              log               the operators' log
 
             Notes:
               The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.

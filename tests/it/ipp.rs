@@ -347,13 +347,13 @@ impl Site {
         self.world.ok(arguments)
     }
 
-    /// Queues for all targets, and copies nothing.
+    /// Queues for all targets on both sides, and copies nothing.
     #[track_caller]
-    pub fn queue(&self) -> Ran {
+    pub fn queue(&self) {
         self.ok(&["stage", "off", "load"]);
-        let ran = self.ok(&["run"]);
+        self.ok(&["run"]);
         self.ok(&["stage", "on", "load"]);
-        ran
+        self.ok(&["sync"]);
     }
 
     /// A sync that has something to do, and says so in one line.

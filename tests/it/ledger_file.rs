@@ -568,7 +568,7 @@ fn a_newer_ledger_is_refused_by_its_number_and_left_untouched() {
     let world = World::new();
     queue(&world, "ThreePi", "ipp022", 1);
     let good = fs::read(file(&world)).unwrap();
-    fs::write(file(&world), with_schema(&good, &world, 1)).unwrap();
+    fs::write(file(&world), with_schema(&good, &world, 2)).unwrap();
     assert_eq!(world.list().len(), 1, "the helper of this test makes sound ledgers");
     let newer = with_schema(&good, &world, 8);
     fs::write(file(&world), &newer).unwrap();
@@ -580,7 +580,7 @@ fn a_newer_ledger_is_refused_by_its_number_and_left_untouched() {
     }
     let ran = world.run(&["list"]);
     expect![[r#"
-        minidvodbcopy: the ledger has schema 8, and this minidvodbcopy 0.1.0 knows 1 at most
+        minidvodbcopy: the ledger has schema 8, and this minidvodbcopy 0.1.0 knows 2 at most
           hint: use the newer minidvodbcopy that wrote it; it was left untouched
     "#]]
     .assert_eq(&shown(&world, &ran.stderr));

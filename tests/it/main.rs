@@ -9,6 +9,7 @@ mod adoption;
 mod away;
 mod basics;
 mod database;
+mod export;
 mod gone;
 mod hosts;
 mod input;

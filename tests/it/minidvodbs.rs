@@ -133,6 +133,7 @@ fn two_minidvodbs_with_one_final_path_are_a_fault_and_not_an_overwrite() {
     xtask::dvo::make(&twin, xtask::dvo::Shape::tiny(), 5).unwrap();
     site.ipp.add_merged(2, "ThreePi", &twin);
     site.run(&["run"]).expect(1).says("fault 226");
+    site.ok(&["sync"]);
     assert_eq!(site.standings_there(), ["1 localhost full 0", "2 localhost new 226"]);
     site.world.expect_arrived("ThreePi.1");
     site.expect_in_step();

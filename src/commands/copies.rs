@@ -1,0 +1,148 @@
+//! Copies on their way out of the ledger, for `list` and `export`: read in chunks, written as JSON or CSV.
+//!
+//! Invariant: the ledger is never open while something is written: a reader that stops reading must not keep
+//! a pass waiting; and no more than a chunk is held in memory.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+use crate::ledger::{Failure, Look as _, Snapshot};
+use crate::model::{Copy, CopyId};
+use crate::pass::Context;
+use crate::render::{self, Row};
+
+/// Copies that are read and written at once.
+const CHUNK: usize = 10_000;
+
+/// Which copies are meant.
+pub(super) struct Choice<'a> {
+    /// This one alone.
+    pub(super) id: Option<CopyId>,
+    /// At most so many.
+    pub(super) limit: Option<u64>,
+    /// Those for which it says yes.
+    pub(super) is_wanted: &'a dyn Fn(&Copy) -> bool,
+    /// What holds where there is no ledger.
+    pub(super) without_ledger: WithoutLedger,
+}
+
+/// What a ledger that is not there stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum WithoutLedger {
+    /// No copies, and a word on standard error: for people.
+    Empty,
+    /// An error: for what a program may go on with.
+    Refused,
+}
+
+/// Where a text goes.
+pub(super) type Put<'a> = dyn FnMut(&str) -> Result<()> + 'a;
+
+/// Writes the chosen copies as a JSON array; says how many there were.
+pub(super) fn write_json(context: &Context, choice: &Choice<'_>, put: &mut Put<'_>) -> Result<u64> {
+    put("[")?;
+    let mut is_first = true;
+    let count = each_chunk(context, choice, &row_of, |rows| {
+        put(&render::json(&rows, is_first)?)?;
+        is_first &= rows.is_empty();
+        Ok(())
+    })?;
+    put(if is_first { "]\n" } else { "\n]\n" })?;
+    Ok(count)
+}
+
+/// Writes the chosen copies as CSV with a header; says how many there were.
+pub(super) fn write_csv(context: &Context, choice: &Choice<'_>, put: &mut Put<'_>) -> Result<u64> {
+    put(&render::csv(&[], true)?)?;
+    each_chunk(context, choice, &row_of, |rows| put(&render::csv(&rows, false)?))
+}
+
+/// What JSON, CSV and the table show of a copy.
+pub(super) fn row_of(copy: &Copy, ledger: &Snapshot) -> Result<Row, Failure> {
+    Row::of(copy, ledger)
+}
+
+/// Looks at the chosen copies with `view`, in order of id, and gives what it makes of them to `take`, in chunks
+/// with the ledger closed in between; says how many there were.
+///
+/// # Errors
+/// As reading the ledger; 130 or 143 where a signal came between two chunks; whatever `view` and `take` return.
+pub(super) fn each_chunk<T>(
+    context: &Context,
+    choice: &Choice<'_>,
+    view: &dyn Fn(&Copy, &Snapshot) -> Result<T, Failure>,
+    mut take: impl FnMut(Vec<T>) -> Result<()>,
+) -> Result<u64> {
+    let (mut after, mut given) = (CopyId(0), 0);
+    loop {
+        let left =
+            choice.limit.map_or(CHUNK, |limit| usize::try_from(limit - given).unwrap_or(CHUNK).min(CHUNK));
+        let chunk = read(context, choice.without_ledger, |ledger| chunk(ledger, choice, after, left, view))?;
+        given += chunk.seen.len() as u64;
+        take(chunk.seen)?;
+        match chunk.last {
+            Some(last) if choice.limit != Some(given) => after = last,
+            _ => return Ok(given),
+        }
+        if let Some(exit) = context.stop.requested() {
+            return Err(Error::new(exit, "stopped by a signal, before all copies were read"));
+        }
+    }
+}
+
+/// A stretch of the chosen copies.
+struct Chunk<T> {
+    /// What was made of them.
+    seen: Vec<T>,
+    /// The copy to go on behind, if there may be more.
+    last: Option<CopyId>,
+}
+
+impl<T> Default for Chunk<T> {
+    fn default() -> Self {
+        Self { seen: Vec::new(), last: None }
+    }
+}
+
+fn read<T: Default>(
+    context: &Context,
+    without_ledger: WithoutLedger,
+    look: impl FnOnce(&Snapshot) -> Result<T, Failure>,
+) -> Result<T> {
+    match without_ledger {
+        WithoutLedger::Empty => super::read_if_any(context, look),
+        WithoutLedger::Refused => {
+            super::need_ledger(context)?;
+            context.ledger.read(look)
+        }
+    }
+}
+
+/// The next `most` of the chosen copies behind a copy.
+fn chunk<T>(
+    ledger: &Snapshot,
+    choice: &Choice<'_>,
+    after: CopyId,
+    most: usize,
+    view: &dyn Fn(&Copy, &Snapshot) -> Result<T, Failure>,
+) -> Result<Chunk<T>, Failure> {
+    let (mut seen, mut last) = (Vec::new(), None);
+    if let Some(id) = choice.id {
+        if let Some(copy) = ledger.copy(id)?.filter(|copy| most > 0 && (choice.is_wanted)(copy)) {
+            seen.push(view(&copy, ledger)?);
+        }
+        return Ok(Chunk { seen, last: None });
+    }
+    ledger.each_copy_behind(after, |copy| {
+        if seen.len() == most {
+            return Ok(ControlFlow::Break(()));
+        }
+        last = Some(copy.id);
+        if (choice.is_wanted)(&copy) {
+            seen.push(view(&copy, ledger)?);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let is_complete = seen.len() < most;
+    Ok(Chunk { seen, last: if is_complete { None } else { last } })
+}

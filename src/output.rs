@@ -1,0 +1,102 @@
+//! A file that a command makes where the user says.
+//!
+//! Invariant: a file that is there already is replaced by a whole new one or not at all; nothing but a plain
+//! file is ever replaced, and nothing in the state folder.
+
+use std::fs;
+use std::io::{BufWriter, ErrorKind, Write as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, IoContext as _, Result};
+
+/// A file in the making: dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFile {
+    file: Utf8PathBuf,
+    folder: Utf8PathBuf,
+    temporary: BufWriter<NamedTempFile>,
+}
+
+impl NewFile {
+    /// Begins a file beside its final name.
+    ///
+    /// # Errors
+    /// 2 where `file` names something that is no file, or lies in the state folder; 78 where nothing can be
+    /// written there.
+    pub fn begin(file: &Utf8Path, state_dir: &Utf8Path) -> Result<Self> {
+        let file = replaceable(file)?;
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_str().is_empty() => folder.to_owned(),
+            _ => ".".into(),
+        };
+        let canonical = folder.canonicalize_utf8().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::configuration(format!("the folder of {file} is not there"))
+                .hint("make it, or name a file elsewhere"),
+            _ => Error::configuration(format!("cannot look at the folder of {file}: {error}")),
+        })?;
+        if state_dir.canonicalize_utf8().is_ok_and(|state_dir| canonical.starts_with(state_dir)) {
+            return Err(Error::usage(format!(
+                "{file} is in the state folder, which keeps the ledger's own files"
+            ))
+            .hint("name a file in another folder"));
+        }
+        let temporary =
+            tempfile::Builder::new().prefix(".minidvodbcopy.").suffix(".new").tempfile_in(&folder).map_err(
+                |error| Error::configuration(format!("cannot write into the folder of {file}: {error}")),
+            )?;
+        Ok(Self { file, folder, temporary: BufWriter::new(temporary) })
+    }
+
+    /// Adds a text.
+    ///
+    /// # Errors
+    /// 78 where it can't be written: the disk is full, say.
+    pub fn write(&mut self, text: &str) -> Result<()> {
+        self.temporary.write_all(text.as_bytes()).map_err(|error| not_written(&self.file, &error))
+    }
+
+    /// Flushes the file to the disk and gives it its name.
+    ///
+    /// # Errors
+    /// 78 where that is not possible.
+    pub fn put_in_place(self) -> Result<()> {
+        let Self { file, folder, temporary } = self;
+        let temporary = temporary.into_inner().map_err(|error| not_written(&file, &error.into_error()))?;
+        temporary.as_file().sync_all().map_err(|error| not_written(&file, &error))?;
+        temporary.persist(&file).map_err(|error| not_written(&file, &error.error))?;
+        match fs::File::open(&folder).and_then(|folder| folder.sync_all()) {
+            // Some file systems over a network have no such thing.
+            Err(error) if error.kind() != ErrorKind::InvalidInput => {
+                Err(error).or_configuration(format!("{file} is complete, but its folder cannot be flushed"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_written(file: &Utf8Path, error: &std::io::Error) -> Error {
+    Error::configuration(format!("cannot write {file}: {error}")).hint("what was there before is as it was")
+}
+
+/// The file that a name stands for, if it may be made or replaced: what a symlink leads to.
+fn replaceable(file: &Utf8Path) -> Result<Utf8PathBuf> {
+    let folder = || Error::usage(format!("{file} is a folder")).hint("name a file in it");
+    match fs::metadata(file) {
+        Ok(meta) if meta.is_dir() => Err(folder()),
+        Ok(meta) if !meta.is_file() => {
+            Err(Error::usage(format!("{file} is no plain file, and is not replaced by one"))
+                .hint("without --output, it goes to standard output"))
+        }
+        Ok(_) => file.canonicalize_utf8().or_configuration(format!("cannot look at {file}")),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).or_configuration(format!("cannot look at {file}"))
+        }
+        Err(_) if file.symlink_metadata().is_ok() => {
+            Err(Error::usage(format!("{file} is a symlink that leads nowhere")).hint("name a file"))
+        }
+        Err(_) if file.as_str().ends_with('/') => Err(folder()),
+        Err(_) => Ok(file.to_owned()),
+    }
+}
