@@ -181,8 +181,7 @@ fn copies_at_hosts_that_are_unknown_here_come_along_and_the_hosts_are_named_once
     assert_eq!(site.standings(), ["1 ipp099 full 0", "2 backup@ipp098 new 0"]);
     site.expect_in_step();
     site.ok(&["run"]).is_silent();
-    let all =
-        ["1 ipp099 full 0", "1 localhost full 0", "2 backup@ipp098 new 0", "2 localhost full 0"];
+    let all = ["1 ipp099 full 0", "1 localhost full 0", "2 backup@ipp098 new 0", "2 localhost full 0"];
     assert_eq!(site.standings(), all);
     site.ok(&["target", "add", "ThreePi", "ipp099", "/data/ipp099.0"]);
     site.ok(&["host", "add", "ipp099"]);
@@ -299,7 +298,8 @@ fn a_duplicate_that_comes_later_moves_nothing() {
     let site = Site::prepared(1);
     site.ok(&["run"]).is_silent();
     start_ids_at(&site, 7301);
-    let row = site.ipp.add_copy(&format!("1, {}, 'localhost', 4, 'new', '2037-01-01 00:00:00', 0", site.there()));
+    let row =
+        site.ipp.add_copy(&format!("1, {}, 'localhost', 4, 'new', '2037-01-01 00:00:00', 0", site.there()));
     expect_left_alone(&site, &[row]);
     assert_eq!(site.standings(), ["1 localhost full 0"]);
 }

@@ -36,6 +36,7 @@ fn a_sync_with_a_database_that_is_away_is_to_be_tried_again() {
 #[test]
 fn a_pass_goes_on_without_its_database_and_says_so_once() {
     let mut site = with_own_server(3);
+    site.queue();
     site.ok(&["run", "--limit", "1"]).is_silent();
     site.ipp.own_server().stop().unwrap();
     let ran = site.ok(&["run", "--limit", "1"]);
@@ -103,25 +104,25 @@ fn an_outage_that_comes_again_is_said_again() {
 #[test]
 fn what_the_ledger_is_ahead_of_the_database_is_shown() {
     let mut site = with_own_server(3);
+    site.queue();
     site.ok(&["run", "--limit", "1"]).is_silent();
-    site.ok(&["sync"]);
     let shown = |site: &Site| site.ok(&["database", "show"]).stdout;
-    let ahead = |text: &str| -> Vec<String> {
-        text.lines().filter(|line| line.contains("ahead")).map(str::to_owned).collect()
+    let behind = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.contains("behind")).map(str::to_owned).collect()
     };
     let in_step = shown(&site);
     site.ipp.own_server().stop().unwrap();
     site.ok(&["run"]);
     let away = shown(&site);
-    assert_eq!(ahead(&away).len(), 1, "{away}");
-    assert!(ahead(&away)[0].contains('2'), "{away}");
+    assert_eq!(behind(&away).len(), 1, "{away}");
+    assert!(behind(&away)[0].contains('2'), "{away}");
     assert!(away.contains("away"), "since when:\n{away}");
     // A sync that cannot be made says the same.
     site.run(&["sync"]).expect(75).says("2 copies");
     site.ipp.own_server().start_again().unwrap();
     site.sync();
     let again = shown(&site);
-    assert!(!ahead(&again).iter().any(|line| line.contains('2')), "{again}");
+    assert!(!behind(&again).iter().any(|line| line.contains('2')), "{again}");
     assert!(!again.contains("away") || in_step.contains("away"), "{again}");
 }
 
@@ -215,7 +216,9 @@ fn a_server_that_ends_idle_connections_early_is_no_hindrance() {
     site.prepare(3);
     let (pass, gate) = held_at_the_second(&site);
     let uptime = |site: &Site| {
-        site.ipp.number("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME'")
+        site.ipp.number(
+            "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'UPTIME'",
+        )
     };
     let began = uptime(&site);
     eventually("the server had time to end it", || uptime(&site) >= began + 4);

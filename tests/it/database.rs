@@ -119,8 +119,7 @@ fn a_password_file_that_others_can_read_is_refused_when_it_is_set() {
         let world = World::new();
         let file = world.root.join("password");
         write_password(&file, PASSWORD, mode);
-        let ran =
-            world.run(&["database", "set", &ipp.url(), "--password-file", file.as_str()]).expect(78);
+        let ran = world.run(&["database", "set", &ipp.url(), "--password-file", file.as_str()]).expect(78);
         assert!(ran.stderr.contains(file.as_str()), "{mode:o}: {}", ran.stderr);
         world.run(&["sync"]).expect(78).says("database set");
     }
@@ -175,9 +174,11 @@ fn without_a_file_the_password_is_that_of_the_environment() {
 #[test]
 fn a_password_may_have_any_character_and_ends_with_its_line() {
     let site = Site::prepared(1);
-    for (user, password) in
-        [("any", "it's a \"secret\" \\ % é @ : /"), ("blanks", "  between blanks  "), ("long", &"x".repeat(79))]
-    {
+    for (user, password) in [
+        ("any", "it's a \"secret\" \\ % é @ : /"),
+        ("blanks", "  between blanks  "),
+        ("long", &"x".repeat(79)),
+    ] {
         let user = format!("{user}{}", site.ipp.user);
         site.ipp.server().create_user(&user, password, &site.ipp.database).unwrap();
         let url = site.ipp.url().replace(&format!("//{}@", site.ipp.user), &format!("//{user}@"));

@@ -307,17 +307,14 @@ impl Site {
     /// Minidvodbs that are nowhere on disk, for rows that nobody copies: FIRST to LAST.
     #[track_caller]
     pub fn add_bare(&self, first: u64, last: u64) {
-        let of_each = |values: &dyn Fn(u64) -> String| {
-            (first..=last).map(values).collect::<Vec<_>>().join(",\n")
-        };
+        let of_each =
+            |values: &dyn Fn(u64) -> String| (first..=last).map(values).collect::<Vec<_>>().join(",\n");
         let source = quoted(self.world.source("bare").as_str());
         self.ipp.sql(&format!(
             "INSERT INTO minidvodbRun (minidvodb_id, minidvodb_name, minidvodb_group, minidvodb_path, state)
              VALUES {};
              INSERT INTO minidvodbProcessed (minidvodb_id, fault) VALUES {};",
-            of_each(&|id| format!(
-                "({id}, 'ThreePi.{id}', 'ThreePi', CONCAT({source}, '.{id}'), 'merged')"
-            )),
+            of_each(&|id| format!("({id}, 'ThreePi.{id}', 'ThreePi', CONCAT({source}, '.{id}'), 'merged')")),
             of_each(&|id| format!("({id}, 0)")),
         ));
     }
@@ -400,11 +397,10 @@ impl Site {
         self.ok(&["log", "show"]).stdout.lines().map(str::to_owned).collect()
     }
 
-    /// How many lines of the operators' log have this part, in whatever case.
+    /// How many conflicts the operators' log keeps.
     #[track_caller]
-    pub fn logged(&self, part: &str) -> usize {
-        let log = self.log();
-        log.iter().filter(|line| line.to_lowercase().contains(&part.to_lowercase())).count()
+    pub fn conflicts(&self) -> usize {
+        self.log().iter().filter(|line| line.contains("both changed")).count()
     }
 
     /// A file with the password, which nobody else can read.

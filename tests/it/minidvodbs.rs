@@ -109,9 +109,12 @@ fn a_minidvodb_without_a_name_is_one() {
 #[test]
 fn a_minidvodb_whose_path_is_illegal_is_named_once_and_does_not_hinder_the_others() {
     let site = Site::prepared(1);
-    for (id, path) in
-        [(701, "relative/ThreePi.701"), (702, "/data/../ThreePi.702"), (703, "/"), (704, "/data/.minidvodbcopy")]
-    {
+    for (id, path) in [
+        (701, "relative/ThreePi.701"),
+        (702, "/data/../ThreePi.702"),
+        (703, "/"),
+        (704, "/data/.minidvodbcopy"),
+    ] {
         site.ipp.add_merged(id, "ThreePi", path.into());
     }
     site.ipp.add_copy(&format!("701, {}, 'localhost', 0, 'full', NULL, 0", site.there()));

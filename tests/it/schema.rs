@@ -8,6 +8,7 @@ use super::world::{Ran, World};
 /// A site in step with a copy of each state, and then something changed here that is to be written there.
 fn with_something_to_write() -> Site {
     let site = Site::prepared(2);
+    site.queue();
     site.ok(&["run", "--limit", "1"]).is_silent();
     site.expect_in_step();
     site
@@ -58,7 +59,7 @@ fn a_missing_column_is_named_and_nothing_is_applied() {
     ] {
         check(
             &format!("ALTER TABLE {table} CHANGE {column} renamed {kind}"),
-            &[column, table],
+            &[column],
             &format!("ALTER TABLE {table} CHANGE renamed {column} {kind}"),
         );
     }
@@ -156,12 +157,13 @@ fn other_columns_are_left_alone_wherever_they_stand() {
     site.ipp.sql("UPDATE minidvodbRun SET minidvodb_host = 'ipp004', note = 'merged'");
     site.ipp.add_copy(&format!("1, {}, 'localhost', 12, 'new', '2011-05-02 03:04:05', 0", site.there()));
     site.ipp.sql("UPDATE minidvodbCopy SET note = 'by hand', fault_old = 77");
-    site.ok(&["run"]).is_silent();
+    site.ok(&["run"]);
     site.ok(&["revert", "--all"]);
     site.ok(&["run"]).is_silent();
     site.expect_in_step();
     assert_eq!(
-        site.ipp.lines("SELECT minidvodb_id, note, fault_old, state FROM minidvodbCopy ORDER BY minidvodb_id"),
+        site.ipp
+            .lines("SELECT minidvodb_id, note, fault_old, state FROM minidvodbCopy ORDER BY minidvodb_id"),
         ["1\tby hand\t77\tfull", "2\tuntouched\tNULL\tfull", "3\tuntouched\tNULL\tfull"]
     );
 }
@@ -214,7 +216,9 @@ fn a_path_that_a_narrower_column_cannot_hold_is_refused_and_not_cut() {
     for mode in ["", "STRICT_TRANS_TABLES"] {
         let site = with_mode(mode);
         let length = site.world.there().as_str().len();
-        site.ipp.sql(&format!("ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR({length}) NOT NULL"));
+        site.ipp.sql(&format!(
+            "ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR({length}) NOT NULL"
+        ));
         let deeper = site.world.there().join("deeper");
         std::fs::create_dir(&deeper).unwrap();
         for id in [3, 4] {

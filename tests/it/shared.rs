@@ -20,9 +20,10 @@ fn second(site: &Site) -> World {
     world
 }
 
-/// Starts a pass and holds it when it begins to send a minidvodb.
+/// Starts a pass over what is queued on both sides, and holds it when it begins to send a minidvodb.
 #[track_caller]
 fn hold_at(site: &Site, name: &str) -> (Child, Gate) {
+    site.queue();
     let gate = Gate::closed(&site.world, "rsync", &format!("*{name}*"), &Hold::Before);
     let pass = site.world.command(&["run"]).env("PATH", gate.path()).spawn().unwrap();
     gate.wait(1);
@@ -98,9 +99,7 @@ fn the_lock_of_a_machine_that_died_goes_by_itself() {
     let (pass, gate) = hold_at(&site, "ThreePi.1");
     slow::kill_alone(pass);
     let there = site.world.there();
-    eventually("the lock is free", || {
-        other.run(&["copy", "ThreePi", "localhost", there.as_str()]).code == 0
-    });
+    eventually("the lock is free", || other.run(&["copy", "ThreePi", "localhost", there.as_str()]).code == 0);
     gate.open();
     assert_eq!(standings(&other), ["1 localhost full 0", "2 localhost full 0"]);
     // The one that died finds what the other has done, and sends nothing.
@@ -193,7 +192,7 @@ fn the_row_of_the_copy_under_way_changed_meanwhile_is_a_conflict_that_the_verifi
     site.ok(&["sync"]);
     assert_eq!(site.standings_there(), ["1 localhost full 0"]);
     site.expect_in_step();
-    assert_eq!(site.logged("conflict"), 1, "{:#?}", site.log());
+    assert_eq!(site.conflicts(), 1, "{:#?}", site.log());
 }
 
 #[test]
@@ -236,8 +235,11 @@ fn two_machines_that_race_for_the_same_minidvodbs_copy_each_of_them_once() {
         world.ok(&["sync"]).is_silent();
         assert_eq!(standings(world), full);
     }
-    let attempts: u64 =
-        [&site.world, &other].iter().flat_map(|world| world.list()).map(|copy| copy["attempts"].as_u64().unwrap()).sum();
+    let attempts: u64 = [&site.world, &other]
+        .iter()
+        .flat_map(|world| world.list())
+        .map(|copy| copy["attempts"].as_u64().unwrap())
+        .sum();
     assert_eq!(attempts, 12, "each was tried once, by one of them");
     assert_eq!(site.world.names_there().len(), 12);
 }

@@ -156,7 +156,7 @@ fn hurt_syncs(blow: Blow) {
     assert!(statements > 3, "{:?}", stage.proxy.statements());
     let undisturbed = End::of(site);
     assert_eq!(undisturbed.here, undisturbed.there);
-    assert_eq!(site.logged("conflict"), 1, "{:#?}", site.log());
+    assert_eq!(site.conflicts(), 1, "{:#?}", site.log());
     site.expect_in_step();
     for n in 1..=statements {
         let is_cut = stage.hurt(&["sync"], blow, n);
@@ -165,7 +165,7 @@ fn hurt_syncs(blow: Blow) {
         let again = site.ok(&["sync"]);
         let end = End::of(site);
         assert_eq!(end, undisturbed, "{blow:?} at {n} of {statements}, {hurt_at:?}: {again:?}");
-        assert_eq!(site.logged("conflict"), 1, "{blow:?} at {n}, {hurt_at:?}: {:#?}", site.log());
+        assert_eq!(site.conflicts(), 1, "{blow:?} at {n}, {hurt_at:?}: {:#?}", site.log());
         site.expect_in_step();
     }
 }
