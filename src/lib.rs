@@ -3,7 +3,8 @@
 //! One pass per invocation: *queue* the eligible minidvodbs of every target, *load* the pending copies, look
 //! for *space*, and *run* rsync, verify, publish, record (`pass`). What is decided is decided by pure
 //! functions (`plan`); what is known lies in one file (`ledger`); what touches a destination is in one place
-//! (`transfer`). **None of these three knows the other two**; `pass` and `commands` bring them together.
+//! (`transfer`), and what touches the IPP's database in another (`database`). **None of these four knows
+//! another**; `pass`, `sync` and `commands` bring them together.
 
 mod cli;
 mod commands;

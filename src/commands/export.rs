@@ -105,6 +105,8 @@ mod tests {
             ui: Ui::new(false, true),
             setting: Setting { environment: Vec::new(), ssh_config: None, limits: Limits::default() },
             stop: Stop::default(),
+            user: "operator".to_owned(),
+            mysql_password: None,
             clock: || Timestamp::UNIX_EPOCH,
         }
     }

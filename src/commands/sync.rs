@@ -2,9 +2,10 @@
 
 use crate::cli::Sync;
 use crate::error::{Error, Exit, Result};
+use crate::ledger::Look as _;
 use crate::pass::Context;
 use crate::sync::{self, Manner};
-use crate::ui::escape_all;
+use crate::ui::{self, escape_all};
 
 pub(super) fn execute(context: &Context, words: &Sync) -> Result<Exit> {
     let record = sync::database_of(context)?.ok_or_else(|| {
@@ -14,7 +15,15 @@ pub(super) fn execute(context: &Context, words: &Sync) -> Result<Exit> {
     let manner = Manner { is_dry: words.dry_run, accepts_deletions: words.accept_deletions };
     let report = sync::connect(context, &record)
         .and_then(|mut database| sync::sync(context, &mut database, &record, manner))
-        .map_err(|stopped| stopped.into_error(&name))?;
+        .map_err(|stopped| stopped.into_error(&name));
+    let report = match report {
+        Err(error) if error.exit == Exit::TryAgain => {
+            let ahead = context.ledger.read(|ledger| ledger.count_ahead())?;
+            let copies = ui::count(ahead, "copy is", "copies are");
+            return Err(error.hint(format!("it is behind: {copies} not there as they are here")));
+        }
+        other => other?,
+    };
     for difference in &report.differences {
         context.ui.print(&format!("{}\n", escape_all(difference)))?;
     }

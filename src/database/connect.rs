@@ -79,6 +79,11 @@ impl Database {
     /// # Errors
     /// Away or refused.
     pub fn connect(address: &Address, password: Option<String>) -> Result<Self, Trouble> {
+        if let Some(ca) = &address.ca {
+            // The client would only say that there is no such file, not which.
+            fs::File::open(ca)
+                .map_err(|error| Trouble::Refused(format!("cannot read the ca {ca}: {error}")))?;
+        }
         let options = options(address, password);
         let name = address.name.clone();
         // The client's own limits do not bound the lookup of the name, nor a server that accepts and then

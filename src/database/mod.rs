@@ -83,6 +83,7 @@ impl From<mysql::Error> for Trouble {
             mysql::Error::DriverError(mysql::DriverError::TlsNotSupported) => {
                 Self::Refused("the server does not offer TLS".to_owned())
             }
+            mysql::Error::DriverError(error) => Self::Away(error.to_string()),
             mysql::Error::IoError(error) => Self::of_io(&error),
             other => Self::Away(other.to_string()),
         }

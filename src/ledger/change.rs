@@ -15,16 +15,14 @@ use super::records::{
 use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
 use crate::model::{
-    Attempt, BUCKET_IDS, BucketKey, BucketSum, Content, Copy, CopyId, DatabaseRecord, Group, Host,
-    HostRecord, LogEntry, Machine, Minidvodb, Outcome, Stages, Stray, TableRow, Target, Tombstone,
-    staging_path,
+    Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId, DatabaseRecord, Group,
+    Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES, Stages, Stray, TableRow, Target,
+    Tombstone, UNKNOWN_SUM, staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
 const ATTEMPTS_KEPT: u32 = 64;
 
-/// The tables of the database that are summed up in buckets.
-const TABLES: u64 = 3;
 /// So many entries of the log are kept.
 const LOG_KEPT: u64 = 10_000;
 
@@ -161,7 +159,7 @@ impl<'t> Change<'t> {
         }
         if before != *machine {
             // Rows that were another machine's may be this one's now.
-            self.forget_buckets()?;
+            self.doubt_buckets()?;
             // Either machine may lack a copy that it seemed to have.
             self.look_again(&[&before, machine])?;
         }
@@ -225,8 +223,8 @@ impl<'t> Change<'t> {
         self.tables.minidvodbs.put(&minidvodb.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
         // What its rows are to this ledger may be another thing now.
-        for table in 0..TABLES {
-            self.tables.buckets.remove(&(table, minidvodb.id.0 / BUCKET_IDS))?;
+        for table in SUMMED_TABLES {
+            self.put_bucket((table, minidvodb.id.0 / BUCKET_IDS), UNKNOWN_SUM)?;
         }
         if before.is_none() {
             return Ok(Imported::Added);
@@ -308,7 +306,9 @@ impl<'t> Change<'t> {
                 self.tables.ahead.put(&id, &copy.minidvodb_id.0)?;
             }
         }
-        self.forget_buckets()?;
+        for bucket in self.buckets()?.into_keys() {
+            self.is_dirty |= self.tables.buckets.remove(&bucket)?;
+        }
         for stray in self.strays()? {
             self.remove_stray(&stray)?;
         }
@@ -316,21 +316,15 @@ impl<'t> Change<'t> {
     }
 
     /// Lets everything be compared row by row at the next sync.
-    pub fn forget_buckets(&mut self) -> Result<(), Failure> {
-        for bucket in self.buckets()?.into_keys() {
-            self.is_dirty |= self.tables.buckets.remove(&bucket)?;
-        }
-        Ok(())
+    pub fn doubt_buckets(&mut self) -> Result<(), Failure> {
+        self.buckets()?.into_keys().try_for_each(|bucket| self.put_bucket(bucket, UNKNOWN_SUM))
     }
 
-    /// Notes the sum of a bucket in which both sides are the same, or that they are not.
-    pub fn put_bucket(&mut self, bucket: BucketKey, sum: Option<BucketSum>) -> Result<(), Failure> {
-        match sum {
-            Some(sum) => {
-                self.tables.buckets.put(&bucket, &sum)?;
-                self.is_dirty = true;
-            }
-            None => self.is_dirty |= self.tables.buckets.remove(&bucket)?,
+    /// Notes the sum of a bucket in which both sides are the same.
+    pub fn put_bucket(&mut self, bucket: BucketKey, sum: BucketSum) -> Result<(), Failure> {
+        if self.tables.buckets.table.get(&bucket)?.map(|known| known.value()) != Some(sum) {
+            self.tables.buckets.put(&bucket, &sum)?;
+            self.is_dirty = true;
         }
         Ok(())
     }
@@ -355,7 +349,13 @@ impl<'t> Change<'t> {
         let bytes = encode_value::<TableRowRecord>(&place, row)?;
         self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
-        self.put_ahead(copy, Some(row))
+        self.put_ahead(copy, Some(row))?;
+        // A bucket whose rows are all gone has no sum there: that it had rows must be known here.
+        let bucket = (COPY_TABLE, copy.minidvodb_id.0 / BUCKET_IDS);
+        if self.tables.buckets.table.get(&bucket)?.is_none() {
+            self.put_bucket(bucket, UNKNOWN_SUM)?;
+        }
+        Ok(())
     }
 
     /// Notes a row that no copy stands for; false where it is known as it is.
@@ -459,6 +459,10 @@ impl<'t> Change<'t> {
         self.claim_final_path(copy)?;
         let synced = self.synced(copy)?;
         self.put_ahead(copy, synced.as_ref())?;
+        if let Some(before) = before.filter(|before| before.machine != copy.machine) {
+            // The machine that it leaves may lack it now.
+            self.look_again(&[&before.machine])?;
+        }
         Ok(Ok(()))
     }
 

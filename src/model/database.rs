@@ -57,8 +57,9 @@ impl Address {
         let shown = without_password(text);
         let refused = |why: &str| Refused::new("the database", &shown, why);
         // With a socket, people leave the host out.
-        let url = Url::parse(&text.replacen("@/", "@localhost/", 1))
-            .map_err(|error| refused(&format!("is not a URL: {error}")))?;
+        let whole =
+            if text.contains("socket=") { text.replacen("@/", "@localhost/", 1) } else { text.to_owned() };
+        let url = Url::parse(&whole).map_err(|error| refused(&format!("is not a URL: {error}")))?;
         if url.scheme() != "mysql" {
             return Err(refused("must look like mysql://USER@HOST[:PORT]/NAME"));
         }
@@ -129,10 +130,12 @@ impl Address {
 
 /// The URL as it may be shown: a password is left out, however broken the rest is.
 fn without_password(text: &str) -> String {
-    let Some((front, rest)) = text.split_once("://") else { return text.to_owned() };
-    let Some((user, host)) = rest.rsplit_once('@') else { return text.to_owned() };
-    let user = user.split_once(':').map_or(user, |(user, _)| user);
-    format!("{front}://{user}@{host}")
+    let Some((front, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    let (scheme, user) = match front.split_once("://").or_else(|| front.split_once(':')) {
+        Some((scheme, user)) => (scheme, user.split_once(':').map_or(user, |(user, _)| user)),
+        None => return text.to_owned(),
+    };
+    format!("{scheme}://{user}@{host}")
 }
 
 impl fmt::Display for Address {
@@ -197,6 +200,12 @@ pub type BucketSum = (u64, u64);
 pub type Buckets = std::collections::BTreeMap<BucketKey, BucketSum>;
 /// So many minidvodb_ids make a bucket.
 pub const BUCKET_IDS: u64 = 256;
+/// The sum of a bucket whose rows must be read.
+pub const UNKNOWN_SUM: BucketSum = (u64::MAX, u64::MAX);
+/// The tables that are summed up in buckets: minidvodbRun, minidvodbProcessed, minidvodbCopy.
+pub const SUMMED_TABLES: std::ops::Range<u64> = 0..3;
+/// The number of minidvodbCopy among them.
+pub const COPY_TABLE: u64 = 2;
 /// The bucket of the rows whose minidvodb_id is NULL.
 pub const NO_BUCKET: u64 = u64::MAX;
 
@@ -329,6 +338,7 @@ mod tests {
             "mysql://ippdb01/gpc1",
             "mysql://ipp@ippdb01",
             "mysql://ipp@ippdb01/",
+            "mysql://ipp@/gpc1",
             "mysql://ipp@ippdb01/gpc1?tls=no",
             "mysql://ipp@ippdb01/gpc1?sslmode=x",
             "mysql://ipp@ippdb01/gpc1?socket=run.sock",
@@ -339,9 +349,12 @@ mod tests {
         ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }
-        for text in
-            ["mysql://ipp:secret@ippdb01/gpc1", "mysql://ipp:secret@ippdb01:99999/x", "x://a:secret@b@c"]
-        {
+        for text in [
+            "mysql://ipp:secret@ippdb01/gpc1",
+            "mysql://ipp:secret@ippdb01:99999/x",
+            "x://a:secret@b@c",
+            "mysql:ipp:secret@h/gpc1",
+        ] {
             let refused = Address::parse(text).unwrap_err().to_string();
             assert!(!refused.contains("secret"), "{refused}");
         }

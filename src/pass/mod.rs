@@ -125,6 +125,7 @@ pub fn run(context: &Context, order: &Order) -> Result<Summary> {
                 let partner = &mut partner;
                 Pass { context, order, lock: &mut lock, partner, summary: &mut summary }.serve(&target)?;
                 partner.let_go();
+                partner.catch_up(context)?;
             }
             Err(holder) => pass_over(context, order, &target, &holder, &mut summary)?,
         }
@@ -267,6 +268,7 @@ impl Pass<'_> {
         let Some(served) = self.current(target)? else { return Ok(()) };
         if served.stages.queue {
             self.queue(&served)?;
+            self.partner.catch_up(self.context)?;
         }
         if !served.stages.load {
             return Ok(());
@@ -370,7 +372,11 @@ impl Pass<'_> {
             }
             let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };
             after = copy.id;
-            if self.partner.before_copy(self.context, &copy)? == Hold::Taken {
+            let hold = self.partner.before_copy(self.context, &copy)?;
+            if hold == Hold::Missing {
+                continue;
+            }
+            if hold == Hold::Taken {
                 self.context
                     .ui
                     .tell(&format!("{} to {} is served by another ledger now", target.group, target.host));

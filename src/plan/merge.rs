@@ -126,6 +126,10 @@ pub fn merge(
         match &known.synced {
             None => steps.push(Step::Insert(known.copy.id)),
             Some(_) if known.is_under_way => {}
+            // What was verified here since then stands, whoever took its row away meanwhile.
+            Some(synced) if is_verified(&known.copy) && synced.content.state != "full" => {
+                steps.push(Step::Insert(known.copy.id));
+            }
             Some(_) => steps.push(Step::Bury(known.copy.id)),
         }
     }
@@ -206,13 +210,16 @@ fn settle(known: &Known, mut row: TableRow, machine_of: impl Fn(&Host) -> Machin
     Some(Step::Conflict(copy.id, row, winner))
 }
 
+/// Whether this ledger has verified a full copy itself.
+fn is_verified(copy: &Copy) -> bool {
+    matches!(copy.state, CopyState::Full { verified: Verified::Checksum | Verified::Quick, .. })
+}
+
 /// Both have changed: a copy that was verified here beats one still to be made; else the later one.
 fn winner(copy: &Copy, there: &Content) -> Winner {
-    let is_verified =
-        matches!(copy.state, CopyState::Full { verified: Verified::Checksum | Verified::Quick, .. });
     let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
     // NULL is before every time; a tie is the ledger's.
-    if is_verified && there.state == "new" || second(copy.epoch) >= second(there.epoch) {
+    if is_verified(copy) && there.state == "new" || second(copy.epoch) >= second(there.epoch) {
         Winner::Ledger
     } else {
         Winner::Database
@@ -414,6 +421,8 @@ mod tests {
         let synced = row(5, "ipp022", "new", Some(100));
         let mut gone = known(copy("ipp022"), Some(synced));
         assert_eq!(steps(&[], std::slice::from_ref(&gone)), [Step::Bury(CopyId(1))]);
+        gone.copy = full(copy("ipp022"), Verified::Checksum, 200);
+        assert_eq!(steps(&[], std::slice::from_ref(&gone)), [Step::Insert(CopyId(1))]);
         gone.is_under_way = true;
         assert_eq!(steps(&[], &[gone]), []);
         assert_eq!(steps(&[], &[known(copy("ipp022"), None)]), [Step::Insert(CopyId(1))]);

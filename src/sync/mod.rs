@@ -20,7 +20,9 @@ pub use partner::{Hold, Partner};
 use crate::database::{Database, Secret, Trouble};
 use crate::error::{Error, Result};
 use crate::ledger::{Failure, Look, Snapshot};
-use crate::model::{BucketKey, BucketSum, DatabaseRecord, Group, Host, LogEntry, Machine};
+use crate::model::{
+    BucketKey, BucketSum, DatabaseRecord, Group, Host, LogEntry, Machine, TableRow, is_same_text,
+};
 use crate::pass::Context;
 use crate::ui;
 
@@ -42,6 +44,8 @@ pub struct Report {
     pub went: u64,
     /// Copies whose rows are gone.
     pub buried: u64,
+    /// Copies whose rows are gone, though nobody has decided yet whether to believe that.
+    pub missing: u64,
     /// Copies that had changed on both sides.
     pub conflicts: u64,
     /// What people should know, each said once.
@@ -59,6 +63,7 @@ impl Report {
         self.changed += other.changed;
         self.went += other.went;
         self.buried += other.buried;
+        self.missing += other.missing;
         self.conflicts += other.conflicts;
         self.notes.extend(other.notes);
         self.refused.extend(other.refused);
@@ -86,6 +91,8 @@ pub enum Stopped {
     Trouble(Trouble),
     /// The guard: what must be typed to go on all the same.
     Guard(String),
+    /// The password can't be read.
+    Secret(Error),
     /// Anything else, the ledger for one.
     Error(Error),
 }
@@ -111,7 +118,7 @@ impl Stopped {
                 .hint("nothing was changed on either side")
                 .hint("if the deletions are meant: `minidvodbcopy sync --accept-deletions`")
                 .hint("if it is a new database, to be filled from here: `minidvodbcopy database del`, then `database set` again"),
-            Self::Error(error) => error,
+            Self::Secret(error) | Self::Error(error) => error,
         }
     }
 }
@@ -142,7 +149,8 @@ pub fn database_of(context: &Context) -> Result<Option<DatabaseRecord>> {
 /// The trouble, or a password file that can't be used.
 pub fn connect(context: &Context, record: &DatabaseRecord) -> Result<Database, Stopped> {
     let secret = Secret { file: record.password_file.clone(), environment: context.mysql_password.clone() };
-    Ok(Database::connect(&record.address, secret.read()?)?)
+    let password = secret.read().map_err(Stopped::Secret)?;
+    Ok(Database::connect(&record.address, password)?)
 }
 
 /// Brings both sides in step.
@@ -178,7 +186,7 @@ struct Met {
     /// Whether everything was compared row by row.
     is_whole: bool,
     /// The buckets that were read, with their sums where both sides were the same.
-    buckets: Vec<(BucketKey, Option<BucketSum>)>,
+    buckets: Vec<(BucketKey, BucketSum)>,
 }
 
 /// Writes down that both sides are in step, where that is news.
@@ -218,7 +226,11 @@ fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
     let (why, way_out) = match stopped {
         Stopped::Trouble(Trouble::Refused(why)) => (why, "; `minidvodbcopy sync` shows what to mend"),
         Stopped::Trouble(trouble) => (trouble.text().to_owned(), ""),
-        Stopped::Guard(why) => (why, "; look there, then type `minidvodbcopy sync`"),
+        Stopped::Guard(why) => (
+            why,
+            "; nothing was applied: look there, and type `minidvodbcopy sync --accept-deletions` if it is meant",
+        ),
+        Stopped::Secret(error) => (error.to_string(), ""),
         Stopped::Error(error) => return Err(error),
     };
     let now = context.now();
@@ -249,6 +261,17 @@ struct Machines(HashMap<Host, Machine>);
 impl Machines {
     fn of(ledger: &impl Look) -> Result<Self, Failure> {
         Ok(Self(ledger.hosts()?.into_iter().map(|record| (record.host, record.machine)).collect()))
+    }
+
+    /// Gives the rows the spelling of the hosts that are known: the database takes the others for the same.
+    fn spell(&self, rows: &mut [TableRow]) {
+        for row in rows {
+            let content = &mut row.content;
+            let is_known = |host: &&Host| is_same_text(host.as_str(), &content.host);
+            if let Some(host) = self.0.keys().find(is_known) {
+                host.as_str().clone_into(&mut content.host);
+            }
+        }
     }
 
     fn get(&self, host: &Host) -> Machine {

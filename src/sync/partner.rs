@@ -5,9 +5,10 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Manner, Report, Stopped, connect, database_of, note_away, settle, sync};
+use super::{Manner, Report, Stopped, connect, database_of, note_away, settle, survey, sync};
 use crate::database::{Database, Trouble};
 use crate::error::Result;
+use crate::ledger::Look as _;
 use crate::model::{Copy, DatabaseRecord, Group, Machine};
 use crate::pass::Context;
 
@@ -18,6 +19,8 @@ pub enum Hold {
     Free,
     /// Another ledger does.
     Taken,
+    /// The copy's row is gone: the next sync decides what that means.
+    Missing,
 }
 
 /// The database of a pass; by default there is none.
@@ -116,8 +119,8 @@ impl Partner {
         if self.retake(context)? == Hold::Taken {
             return Ok(Hold::Taken);
         }
-        self.settle(context, copy)?;
-        Ok(Hold::Free)
+        let missing = self.settle(context, &[copy.minidvodb_id.0])?;
+        Ok(if missing > 0 { Hold::Missing } else { Hold::Free })
     }
 
     /// After a copy: its row is written.
@@ -125,19 +128,38 @@ impl Partner {
     /// # Errors
     /// As [`Self::meet`].
     pub fn after_copy(&mut self, context: &Context, copy: &Copy) -> Result<()> {
-        self.settle(context, copy)
+        self.settle(context, &[copy.minidvodb_id.0]).map(drop)
     }
 
-    fn settle(&mut self, context: &Context, copy: &Copy) -> Result<()> {
-        let minidvodb = [copy.minidvodb_id.0];
-        let Some(record) = self.record.clone() else { return Ok(()) };
-        let first = self.rows.as_mut().map(|rows| settle::settle(context, rows, &minidvodb, false));
+    /// Writes whatever the database does not have yet: what was queued, or healed.
+    ///
+    /// # Errors
+    /// As [`Self::meet`].
+    pub fn catch_up(&mut self, context: &Context) -> Result<()> {
+        if self.record.is_none() {
+            return Ok(());
+        }
+        let ahead: Vec<u64> = context.ledger.read(|ledger| {
+            let absent = survey::absent(ledger)?;
+            Ok(ledger.minidvodbs_ahead()?.into_iter().filter(|id| !absent.contains(id)).collect())
+        })?;
+        for some in ahead.chunks(settle::AT_ONCE) {
+            context.check_stop()?;
+            self.settle(context, some)?;
+        }
+        Ok(())
+    }
+
+    /// Settles some minidvodbs; says how many of their copies miss their rows.
+    fn settle(&mut self, context: &Context, minidvodbs: &[u64]) -> Result<u64> {
+        let Some(record) = self.record.clone() else { return Ok(0) };
+        let first = self.rows.as_mut().map(|rows| settle::settle(context, rows, minidvodbs, false));
         let settled = match first {
             // It may have been lost while rsync ran.
             None | Some(Err(Stopped::Trouble(Trouble::Away(_)))) => {
                 self.rows = None;
                 connect(context, &record).and_then(|mut rows| {
-                    let report = settle::settle(context, &mut rows, &minidvodb, false)?;
+                    let report = settle::settle(context, &mut rows, minidvodbs, false)?;
                     self.rows = Some(rows);
                     Ok(report)
                 })
@@ -147,9 +169,9 @@ impl Partner {
         match settled {
             Ok(report) => {
                 self.say(context, &report);
-                Ok(())
+                Ok(report.missing)
             }
-            Err(stopped) => self.lose(context, stopped),
+            Err(stopped) => self.lose(context, stopped).map(|()| 0),
         }
     }
 

@@ -104,7 +104,8 @@ pub(super) fn take(
         let machines = Machines::of(change)?;
         let mut taking =
             Taking { change, machines, now, may_bury, report: Report::default(), writes: Vec::new() };
-        for (id, rows) in rows {
+        for (id, mut rows) in rows {
+            taking.machines.spell(&mut rows);
             taking.minidvodb(id, rows)?;
         }
         report.add(taking.report);
@@ -145,7 +146,7 @@ impl Taking<'_, '_> {
                 Step::Insert(id) => self.write(id, None)?,
                 Step::Conflict(id, row, winner) => self.conflict(id, &row, winner, &mut left)?,
                 Step::Bury(id) if self.may_bury => self.bury(id)?,
-                Step::Bury(_) => {}
+                Step::Bury(_) => self.report.missing += 1,
                 Step::Leave(stray) => left.push(stray),
             }
         }
@@ -259,7 +260,7 @@ impl Taking<'_, '_> {
         }
         self.report.conflicts += 1;
         let text = format!(
-            "copy {id} of minidvodb {} and row {} had both changed, and {who} won: here {here}; there {}",
+            "conflict: copy {id} of minidvodb {} and row {} had both changed, and {who} won: here {here}; there {}",
             copy.minidvodb_id, row.id, row.content
         );
         self.report.notes.push(text.clone());

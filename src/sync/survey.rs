@@ -15,8 +15,8 @@ use crate::database::{Database, RunRow};
 use crate::error::Result;
 use crate::ledger::{Failure, Imported, Look, Snapshot};
 use crate::model::{
-    AbsolutePath, BUCKET_IDS, BucketKey, BucketSum, Buckets, DatabaseRecord, Group, Minidvodb, MinidvodbId,
-    MinidvodbState, NO_BUCKET, Stray, TableRow, is_same_text,
+    AbsolutePath, BUCKET_IDS, BucketKey, BucketSum, Buckets, COPY_TABLE, DatabaseRecord, Group, Minidvodb,
+    MinidvodbId, MinidvodbState, NO_BUCKET, Stray, TableRow, UNKNOWN_SUM, is_same_text,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Known, Step};
@@ -33,7 +33,7 @@ const COMPARED_EVERY_S: i64 = 24 * 3600;
 /// The tables of the buckets.
 const RUN: u64 = 0;
 const PROCESSED: u64 = 1;
-const COPY: u64 = 2;
+const COPY: u64 = COPY_TABLE;
 
 /// What was found.
 pub(super) struct Survey {
@@ -71,7 +71,7 @@ pub(super) fn survey(
     let is_old = |at: Timestamp| context.now().as_second() - at.as_second() >= COMPARED_EVERY_S;
     let is_whole = record.groups != names || record.compared_at.is_none_or(is_old);
     if is_whole || manner.accepts_deletions {
-        known.clear();
+        known.values_mut().for_each(|sum| *sum = UNKNOWN_SUM);
     }
     let takes_at_once = (synced == 0 || manner.accepts_deletions) && !manner.is_dry;
     let sums = database.buckets()?;
@@ -329,19 +329,12 @@ impl Looking<'_> {
 
     /// The minidvodbs whose copies have changed here. One that minidvodbRun is known not to have is passed over.
     fn at_copies_ahead(&mut self, database: &mut Database, ahead: &BTreeSet<u64>) -> Result<(), Stopped> {
-        let mut rest: Vec<u64> = ahead.difference(&self.differing).copied().collect();
-        self.context.ledger.read(|ledger| {
-            let mut absent = HashSet::new();
-            for stray in ledger.strays()?.into_iter().filter(|stray| stray.row_id == 0 && stray.why == ABSENT)
-            {
-                absent.insert(stray.minidvodb_id);
-            }
-            for gone in self.strays.gone.iter().filter(|stray| stray.row_id == 0) {
-                absent.remove(&gone.minidvodb_id);
-            }
-            rest.retain(|id| !absent.contains(id));
-            Ok(())
-        })?;
+        let mut absent = self.context.ledger.read(absent)?;
+        for gone in self.strays.gone.iter().filter(|stray| stray.row_id == 0) {
+            absent.remove(&gone.minidvodb_id);
+        }
+        let rest = ahead.difference(&self.differing).filter(|id| !absent.contains(id));
+        let rest: Vec<u64> = rest.copied().collect();
         if !self.is_dry {
             // Their rows are read when they are settled.
             self.differing.extend(rest);
@@ -377,10 +370,11 @@ impl Looking<'_> {
         let mut to_take = BTreeMap::new();
         context.ledger.read(|ledger| {
             let machines = Machines::of(ledger)?;
-            while let Some((id, rows)) = rows.pop_first() {
+            while let Some((id, mut rows)) = rows.pop_first() {
                 if !self.is_of_interest(ledger, id)? {
                     continue;
                 }
+                machines.spell(&mut rows);
                 let known = known_of(ledger, id)?;
                 let not_taken = match self.minidvodbs.contains_key(&id) {
                     true => None,
@@ -427,16 +421,26 @@ impl Looking<'_> {
         runs: &BTreeSet<u64>,
         copies: &BTreeSet<u64>,
         sums: &Buckets,
-    ) -> Vec<(BucketKey, Option<BucketSum>)> {
+    ) -> Vec<(BucketKey, BucketSum)> {
         let differing: HashSet<u64> = self.differing.iter().map(|id| id / BUCKET_IDS).collect();
         let keys = runs.iter().flat_map(|&bucket| [(RUN, bucket), (PROCESSED, bucket)]);
-        let sum = |key: BucketKey| (key, sums.get(&key).copied());
+        // One without a row has no sum there; should it have rows again, they will be read.
+        let sum = |key: BucketKey| (key, sums.get(&key).copied().unwrap_or(UNKNOWN_SUM));
         let copies = copies.iter().map(|&bucket| match differing.contains(&bucket) {
-            true => ((COPY, bucket), None),
+            true => ((COPY, bucket), UNKNOWN_SUM),
             false => sum((COPY, bucket)),
         });
         keys.map(sum).chain(copies).collect()
     }
+}
+
+/// The minidvodbs that minidvodbRun is known not to have.
+pub(super) fn absent(ledger: &Snapshot) -> Result<HashSet<u64>, Failure> {
+    let strays = ledger.strays()?.into_iter();
+    Ok(strays
+        .filter(|stray| stray.row_id == 0 && stray.why == ABSENT)
+        .map(|stray| stray.minidvodb_id)
+        .collect())
 }
 
 /// Whether a step writes to the database, or decides against it.
