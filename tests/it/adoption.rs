@@ -208,7 +208,7 @@ fn a_copy_under_another_name_of_the_machine_is_a_copy() {
     site.ipp.add_copy(&format!("2, '/data/x', 'IPP022', 5, 'new', {OLD}, 9"));
     site.ipp.add_copy(&format!("3, '/data/x', 'mdc@ipp022', 0, 'new', {OLD}, 9"));
     site.ok(&["run"]);
-    site.sync();
+    site.ok(&["sync"]);
     let hosts = site.ipp.lines("SELECT minidvodb_id, destination_host FROM minidvodbCopy");
     assert_eq!(hosts, ["1\tipp022", "2\tIPP022", "3\tmdc@ipp022", "4\tipp0222"]);
     assert_eq!(site.world.list().len(), 4);
@@ -331,7 +331,7 @@ fn a_second_row_on_a_machine_under_another_name_is_left_alone_and_named() {
     let names = |text: &str| [first, second].iter().any(|id| text.contains(&id.to_string()));
     assert!(names(&ran.stderr), "{}", ran.stderr);
     site.ok(&["run"]);
-    site.sync();
+    site.ok(&["sync"]);
     assert_eq!(site.ipp.raw()[..2], raw);
     assert_eq!(site.world.list().iter().filter(|copy| copy["minidvodb_id"] == 1).count(), 1);
     assert!(names(&site.ok(&["database", "show"]).stdout));

@@ -81,7 +81,11 @@ fn what_changed_there_alone_is_taken_in() {
         ("fault = 0".to_owned(), "1 localhost new 0"),
         ("state = 'full', dtime = 321.5".to_owned(), "1 localhost full 0"),
         ("dtime = 321.25".to_owned(), "1 localhost full 0"),
+        // As a text, the server would show both of these as 123457.
+        ("dtime = 123456.78".to_owned(), "1 localhost full 0"),
+        ("dtime = 123456.7".to_owned(), "1 localhost full 0"),
         ("dtime = NULL".to_owned(), "1 localhost full 0"),
+        ("dtime = 0".to_owned(), "1 localhost full 0"),
         ("epoch = '2011-05-02 03:04:06'".to_owned(), "1 localhost full 0"),
         ("epoch = NULL".to_owned(), "1 localhost full 0"),
         ("epoch = '0000-00-00 00:00:00', fault = 3".to_owned(), "1 localhost full 3"),
@@ -96,6 +100,32 @@ fn what_changed_there_alone_is_taken_in() {
         site.expect_in_step();
     }
     assert_eq!(site.conflicts(), 0, "{:#?}", site.log());
+}
+
+#[test]
+fn many_rows_edited_by_hand_at_once_are_all_taken_in() {
+    let site = Site::new();
+    site.add_target();
+    site.add_bare(1, 600);
+    site.add_bare_copies(1, 600, "localhost", "full");
+    site.sync();
+    for change in [
+        "fault = 3 WHERE minidvodb_id % 2 = 0",
+        // Half of them back, the other half to it.
+        "fault = 3 - fault",
+        "fault = 0",
+        "dtime = minidvodb_id",
+        "dtime = 601 - minidvodb_id",
+        "epoch = epoch + INTERVAL minidvodb_id SECOND",
+        "state = 'new', dtime = NULL",
+        "minidvodb_rsync_path = CONCAT('/data/', minidvodb_id)",
+        "minidvodb_rsync_path = CONCAT('/data/', 601 - minidvodb_id)",
+    ] {
+        site.ipp.sql(&format!("UPDATE minidvodbCopy SET {change}"));
+        site.sync();
+        site.expect_in_step();
+    }
+    assert_eq!(site.conflicts(), 0);
 }
 
 #[test]

@@ -153,6 +153,78 @@ fn a_list_that_was_imported_and_the_database_are_about_the_same_minidvodbs() {
 }
 
 #[test]
+fn a_minidvodb_that_moves_to_another_group_follows_it() {
+    let site = Site::prepared(3);
+    let elsewhere = site.world.root.join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    site.ok(&["target", "add", "SAS", "localhost", elsewhere.as_str()]);
+    site.sync();
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_group = 'SAS' WHERE minidvodb_id = 1");
+    // And one that goes where nobody copies from.
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_group = 'Nowhere' WHERE minidvodb_id = 2");
+    site.ok(&["run"]).is_silent();
+    assert_eq!(super::world::names_in(&elsewhere), ["ThreePi.1"]);
+    assert_eq!(site.world.names_there(), ["ThreePi.3"]);
+    site.expect_in_step();
+}
+
+#[test]
+fn a_minidvodb_that_is_deleted_in_the_database_is_not_copied_any_more() {
+    let site = Site::prepared(3);
+    site.sync();
+    site.ipp.sql(
+        "DELETE FROM minidvodbProcessed WHERE minidvodb_id = 1;
+         DELETE FROM minidvodbRun WHERE minidvodb_id = 1",
+    );
+    site.ok(&["run"]);
+    site.ok(&["run"]).is_silent();
+    let full = ["2 localhost full 0", "3 localhost full 0"];
+    assert_eq!(site.standings_there(), full);
+    assert_eq!(site.world.names_there(), ["ThreePi.2", "ThreePi.3"], "nothing that the database cannot hold");
+    site.expect_at_rest();
+}
+
+#[test]
+fn the_largest_ids_are_ids() {
+    let site = Site::prepared(1);
+    let large = i64::MAX.unsigned_abs() - 1;
+    let folder = site.world.make("ThreePi.large", xtask::dvo::Shape::tiny());
+    site.ipp.add_merged(large, "ThreePi", &folder);
+    site.ipp.sql(&format!(
+        "INSERT INTO minidvodbCopy
+         (minidvodbcopy_id, minidvodb_id, minidvodb_rsync_path, destination_host, fault, state)
+         VALUES (9007199254740993, {large}, {}, 'localhost', 0, 'new')",
+        site.there()
+    ));
+    site.ok(&["run"]).is_silent();
+    assert_eq!(site.standings_there(), ["1 localhost full 0", &format!("{large} localhost full 0")]);
+    let state = "SELECT state FROM minidvodbCopy WHERE minidvodbcopy_id = 9007199254740993";
+    assert_eq!(site.ipp.lines(state), ["full"]);
+    site.expect_in_step();
+}
+
+#[test]
+fn ids_that_are_none_are_left_alone() {
+    let site = Site::prepared(1);
+    site.ipp.sql("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; SET foreign_key_checks = 0;
+        INSERT INTO minidvodbRun (minidvodb_id, minidvodb_group, minidvodb_path, state)
+        VALUES (0, 'ThreePi', '/data/ThreePi.0', 'merged'), (-5, 'ThreePi', '/data/ThreePi.-5', 'merged');
+        INSERT INTO minidvodbProcessed (minidvodb_id, fault) VALUES (0, 0), (-5, 0);
+        INSERT INTO minidvodbCopy
+        (minidvodbcopy_id, minidvodb_id, minidvodb_rsync_path, destination_host, fault, state)
+        VALUES (0, 1, '/data', 'ipp098', 0, 'full'), (-7, 1, '/data', 'ipp099', 0, 'full'),
+               (7301, 0, '/data', 'ipp099', 0, 'full'), (7302, -5, '/data', 'ipp099', 0, 'full')");
+    let raw = site.ipp.raw();
+    let ran = site.ok(&["sync"]);
+    assert!(ran.stderr.contains("7301") && ran.stderr.contains("7302"), "{}", ran.stderr);
+    site.ok(&["run"]);
+    let after = site.ipp.raw();
+    assert!(raw.iter().all(|row| after.contains(row)), "{after:#?}");
+    assert_eq!(site.world.names_there(), ["ThreePi.1"]);
+    site.expect_at_rest();
+}
+
+#[test]
 fn a_thousand_minidvodbs_and_copies_come_and_go_in_one_sync() {
     let site = Site::new();
     site.add_target();
