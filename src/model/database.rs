@@ -131,10 +131,8 @@ impl Address {
 /// The URL as it may be shown: a password is left out, however broken the rest is.
 fn without_password(text: &str) -> String {
     let Some((front, host)) = text.rsplit_once('@') else { return text.to_owned() };
-    let (scheme, user) = match front.split_once("://").or_else(|| front.split_once(':')) {
-        Some((scheme, user)) => (scheme, user.split_once(':').map_or(user, |(user, _)| user)),
-        None => return text.to_owned(),
-    };
+    let Some((scheme, user)) = front.split_once("://") else { return format!("…@{host}") };
+    let user = user.split_once(':').map_or(user, |(user, _)| user);
     format!("{scheme}://{user}@{host}")
 }
 

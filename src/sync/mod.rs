@@ -221,16 +221,18 @@ fn note_synced(context: &Context, record: &DatabaseRecord, met: &Met, has_change
     Ok(())
 }
 
-/// Writes down that the database is away; says it if it is news.
+/// Writes down that the database is away, refuses, or is not believed; says it if it is news.
 fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
-    let (why, way_out) = match stopped {
-        Stopped::Trouble(Trouble::Refused(why)) => (why, "; `minidvodbcopy sync` shows what to mend"),
-        Stopped::Trouble(trouble) => (trouble.text().to_owned(), ""),
+    let (what, why) = match stopped {
+        Stopped::Trouble(Trouble::Away(why) | Trouble::Busy(why)) => ("is away", why),
+        Stopped::Trouble(trouble) => ("refuses", trouble.text().to_owned()),
         Stopped::Guard(why) => (
-            why,
-            "; nothing was applied: look there, and type `minidvodbcopy sync --accept-deletions` if it is meant",
+            "is not believed",
+            format!(
+                "{why}; nothing was applied: look there, and type `minidvodbcopy sync --accept-deletions` if it is meant"
+            ),
         ),
-        Stopped::Secret(error) => (error.to_string(), ""),
+        Stopped::Secret(error) => ("cannot be entered", error.to_string()),
         Stopped::Error(error) => return Err(error),
     };
     let now = context.now();
@@ -238,20 +240,18 @@ fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
         Ok(ledger.database()?.filter(|record| record.away_since.is_none()).map(|record| record.address.name))
     })?;
     let Some(name) = news else {
-        context.ui.tell(&format!("the database is still away: {why}"));
+        context.ui.tell(&format!("the database still {what}: {why}"));
         return Ok(());
     };
     context.ledger.write(|change| {
         let Some(mut record) = change.database()? else { return Ok(()) };
         record.away_since = Some(now);
-        record.away_because.clone_from(&why);
+        record.away_because = format!("it {what}: {why}");
         change.put_database(Some(&record))?;
-        let text = format!("the database {name} is away: {why}");
+        let text = format!("the database {name} {what}: {why}");
         change.add_log(&LogEntry { at: now, who: PROGRAM.to_owned(), copy: None, text })
     })?;
-    context
-        .ui
-        .notice(&format!("the database {name} is away, and passes go on by the ledger: {why}{way_out}"));
+    context.ui.notice(&format!("the database {name} {what}, and passes go on by the ledger: {why}"));
     Ok(())
 }
 

@@ -28,6 +28,8 @@ const RANGES_AT_ONCE: usize = 100;
 const IDS_AT_ONCE: usize = 1000;
 /// So many differences are named.
 const NAMED: usize = 20;
+/// Where none of at least so many rows is there any more, it is not believed that all were deleted.
+const ALL_GONE_MIN: u64 = 3;
 /// Once a day everything is compared row by row: a sum may be the same by chance.
 const COMPARED_EVERY_S: i64 = 24 * 3600;
 /// The tables of the buckets.
@@ -160,6 +162,11 @@ fn guard(
     if record.identity.as_deref().is_some_and(|known| known != identity) {
         return Err(Stopped::Guard(format!(
             "another database answers as {name}, or its table was made anew: {gone} of the {synced} rows that were there at the last sync are gone"
+        )));
+    }
+    if gone == synced && gone >= ALL_GONE_MIN {
+        return Err(Stopped::Guard(format!(
+            "none of the {synced} rows that {name} had at the last sync is there any more"
         )));
     }
     if merge::is_mass_deletion(gone, synced) {
@@ -312,7 +319,9 @@ impl Looking<'_> {
                         rows.entry(id).or_default();
                     }
                 }
-                for stray in ledger.strays()?.iter().filter(|stray| stray.row_id != 0) {
+                for stray in
+                    ledger.strays()?.iter().filter(|stray| stray.row_id != 0 && stray.minidvodb_id != 0)
+                {
                     if ranges.iter().any(|range| range.contains(&stray.minidvodb_id)) {
                         rows.entry(stray.minidvodb_id).or_default();
                     }
