@@ -5,19 +5,30 @@
 // A test fails by panicking, and a fixture's method that asserts hands its value on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wrong_self_convention)]
 
+mod adoption;
+mod away;
 mod basics;
+mod database;
 mod export;
+mod gone;
 mod hosts;
 mod input;
+mod ipp;
 mod kills;
 mod ledger_file;
+mod merge;
+mod minidvodbs;
 mod mounts;
 mod names;
 mod passes;
+mod schema;
+mod shared;
 mod shown;
 mod slow;
 mod source;
 mod space;
+mod sync_kills;
 mod tables;
+mod values;
 mod verify;
 mod world;
