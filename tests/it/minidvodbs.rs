@@ -206,14 +206,16 @@ fn the_largest_ids_are_ids() {
 #[test]
 fn ids_that_are_none_are_left_alone() {
     let site = Site::prepared(1);
-    site.ipp.sql("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; SET foreign_key_checks = 0;
+    site.ipp.sql(
+        "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; SET foreign_key_checks = 0;
         INSERT INTO minidvodbRun (minidvodb_id, minidvodb_group, minidvodb_path, state)
         VALUES (0, 'ThreePi', '/data/ThreePi.0', 'merged'), (-5, 'ThreePi', '/data/ThreePi.-5', 'merged');
         INSERT INTO minidvodbProcessed (minidvodb_id, fault) VALUES (0, 0), (-5, 0);
         INSERT INTO minidvodbCopy
         (minidvodbcopy_id, minidvodb_id, minidvodb_rsync_path, destination_host, fault, state)
         VALUES (0, 1, '/data', 'ipp098', 0, 'full'), (-7, 1, '/data', 'ipp099', 0, 'full'),
-               (7301, 0, '/data', 'ipp099', 0, 'full'), (7302, -5, '/data', 'ipp099', 0, 'full')");
+               (7301, 0, '/data', 'ipp099', 0, 'full'), (7302, -5, '/data', 'ipp099', 0, 'full')",
+    );
     let raw = site.ipp.raw();
     let ran = site.ok(&["sync"]);
     assert!(ran.stderr.contains("7301") && ran.stderr.contains("7302"), "{}", ran.stderr);
