@@ -179,8 +179,9 @@ impl Taking<'_, '_> {
         match merge::take(&queued, row, |host| self.machines.get(host), self.now) {
             Ok(copy) => {
                 self.meet_host(&copy)?;
-                self.change.put_known_copy(&copy)?;
+                // In this order the copy is never in the list of what the database does not have.
                 self.change.put_synced(&copy, row)?;
+                self.change.put_known_copy(&copy)?;
                 self.report.came += 1;
             }
             Err(why) => left.push(stray(row, why)),
