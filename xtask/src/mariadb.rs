@@ -171,6 +171,19 @@ impl MariaDb {
         self.sql_in(database, text).map(drop)
     }
 
+    /// The command of a stock client, such as `mariadb-dump`: root over TCP, which is how programs connect.
+    ///
+    /// # Errors
+    /// When the client is missing.
+    pub fn client_command(&self, client: Tool) -> io::Result<Command> {
+        let mut command = Command::new(client.require()?);
+        process::with_pinned_environment(&mut command)
+            .args(["--no-defaults", "--user=root", "--skip-ssl", "--protocol=tcp", "--host=127.0.0.1"])
+            .arg(format!("--port={}", self.port))
+            .stdin(Stdio::null());
+        Ok(command)
+    }
+
     /// Makes a database with the three tables of minidvodbs, empty.
     ///
     /// # Errors

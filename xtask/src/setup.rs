@@ -1,4 +1,4 @@
-//! The programs of the machine that the tests need, installed where they are missing and that is allowed.
+//! The programs of the machine that the tasks need, installed where they are missing and that is allowed.
 //!
 //! Invariant: nothing is installed that is there already, and nothing at all unless we are root; otherwise the
 //! error holds the one command to type.
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-/// A program that the tests start.
+/// A program that the tests and the other tasks start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// Copies.
@@ -26,9 +26,18 @@ pub enum Tool {
     MariaDbInstall,
     /// The stock database client.
     MariaDbClient,
+    /// Writes a database out as statements; a yardstick of the benchmarks.
+    MariaDbDump,
 }
 
 impl Tool {
+    /// What copying to a private ssh server needs.
+    pub const COPYING: [Tool; 4] = [Tool::Rsync, Tool::Ssh, Tool::Sshd, Tool::SshKeygen];
+
+    /// What comparing with a private database server needs.
+    pub const COMPARING: [Tool; 4] =
+        [Tool::MariaDbServer, Tool::MariaDbInstall, Tool::MariaDbClient, Tool::MariaDbDump];
+
     /// Everything that the tests need.
     pub const ALL: [Tool; 7] = [
         Tool::Rsync,
@@ -51,6 +60,7 @@ impl Tool {
             Tool::MariaDbServer => "mariadbd",
             Tool::MariaDbInstall => "mariadb-install-db",
             Tool::MariaDbClient => "mariadb",
+            Tool::MariaDbDump => "mariadb-dump",
         }
     }
 
@@ -64,6 +74,7 @@ impl Tool {
             Tool::Sshd => "openssh-server",
             Tool::MariaDbServer | Tool::MariaDbInstall => "mariadb-server-core",
             Tool::MariaDbClient => "mariadb-client-core",
+            Tool::MariaDbDump => "mariadb-client",
         }
     }
 
@@ -192,5 +203,6 @@ mod tests {
         let expected =
             ["mariadb-client-core", "mariadb-server-core", "openssh-client", "openssh-server", "rsync"];
         assert_eq!(packages(&Tool::ALL), expected);
+        assert_eq!(packages(&Tool::COPYING), ["openssh-client", "openssh-server", "rsync"]);
     }
 }

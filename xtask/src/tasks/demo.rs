@@ -25,7 +25,7 @@ pub(crate) struct Demo {}
 
 impl Demo {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        setup::ensure_tools(&Tool::ALL)?;
+        setup::ensure_tools(&Tool::COPYING)?;
         let binary = build_release()?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-demo.").tempdir()?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;

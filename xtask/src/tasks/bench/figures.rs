@@ -2,10 +2,13 @@
 //!
 //! Invariant: a command that fails gives no figure.
 
-use std::process::Command;
-use std::time::Instant;
+use std::io;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wait4::Wait4;
 
 /// What a command took, its children included that it waited for.
@@ -13,20 +16,55 @@ use wait4::Wait4;
 pub(super) struct Sample {
     pub(super) wall_s: f64,
     pub(super) cpu_s: f64,
+    /// The part of `cpu_s` that the kernel took.
+    pub(super) kernel_s: f64,
     pub(super) peak_bytes: u64,
 }
 
 /// Runs the command, which must exit with this code.
 pub(super) fn time(command: &mut Command, code: i32) -> anyhow::Result<Sample> {
+    time_until(command, code, |_| Ok(()))
+}
+
+/// The same; a command that still runs after `limit` is killed.
+pub(super) fn time_within(command: &mut Command, code: i32, limit: Duration) -> anyhow::Result<Sample> {
+    time_until(command, code, |child| {
+        if has_ended_within(child, limit)? {
+            return Ok(());
+        }
+        child.kill()?;
+        child.wait()?;
+        bail!("still running after {} s, and killed", limit.as_secs())
+    })
+}
+
+fn time_until(
+    command: &mut Command,
+    code: i32,
+    attend: impl FnOnce(&mut Child) -> anyhow::Result<()>,
+) -> anyhow::Result<Sample> {
     let name = command.get_program().to_string_lossy().into_owned();
     let began = Instant::now();
-    let child = command.spawn().with_context(|| format!("{name}: cannot be started"))?;
+    let mut child = command.spawn().with_context(|| format!("{name}: cannot be started"))?;
+    attend(&mut child).with_context(|| name.clone())?;
     let used = child.wait4().with_context(|| format!("{name}: cannot be waited for"))?;
     let wall_s = began.elapsed().as_secs_f64();
     let args = command.get_args().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
     ensure!(used.status.code() == Some(code), "`{name} {args}`: {}, expected exit code {code}", used.status);
     let cpu_s = (used.rusage.utime + used.rusage.stime).as_secs_f64();
-    Ok(Sample { wall_s, cpu_s, peak_bytes: used.rusage.maxrss })
+    let kernel_s = used.rusage.stime.as_secs_f64();
+    Ok(Sample { wall_s, cpu_s, kernel_s, peak_bytes: used.rusage.maxrss })
+}
+
+/// Waits without taking the child's status, which [`Wait4`] wants.
+fn has_ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    Ok(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))? > 0)
+}
+
+pub(super) fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// The least, the middle and the greatest of some figures.
@@ -68,5 +106,15 @@ mod tests {
         assert!(sample.peak_bytes > 0 && sample.wall_s > 0.0);
         let error = time(Command::new("/bin/sh").args(["-c", "exit 3"]), 0).err().unwrap();
         assert!(error.to_string().contains("expected exit code 0"), "{error}");
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_killed() {
+        let limit = Duration::from_secs(20);
+        time_within(Command::new("/bin/sh").args(["-c", "exit 3"]), 3, limit).unwrap();
+        let began = Instant::now();
+        let error = time_within(Command::new("sleep").arg("60"), 0, Duration::from_millis(50)).err().unwrap();
+        assert!(format!("{error:#}").contains("still running"), "{error:#}");
+        assert!(began.elapsed() < limit);
     }
 }

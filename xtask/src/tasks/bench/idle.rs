@@ -9,8 +9,9 @@ use std::process::Stdio;
 use anyhow::{Context, ensure};
 use argh::FromArgs;
 use camino::{Utf8Path, Utf8PathBuf};
+use xtask::setup::{self, Tool};
 
-use super::figures::{Sample, Spread, time};
+use super::figures::{Sample, Spread, mebibytes, time};
 use crate::tasks::build_release;
 use crate::tasks::program::Program;
 
@@ -35,6 +36,7 @@ const SOURCE_MISSING: i64 = 201;
 
 impl Idle {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        setup::ensure_tools(&Tool::COPYING)?;
         ensure!(self.runs > 0, "--runs 0 measures nothing: give at least 1");
         let binary = build_release()?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir()?;
@@ -125,8 +127,4 @@ fn pass(program: &Program, code: i32) -> anyhow::Result<Sample> {
 fn ledger_bytes(state_dir: &Utf8Path) -> anyhow::Result<u64> {
     let ledger = state_dir.join("ledger.redb");
     Ok(fs::metadata(&ledger).with_context(|| format!("{ledger}: cannot be read"))?.len())
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -4,11 +4,19 @@
 
 mod figures;
 mod idle;
+mod sync;
 mod transfer;
 
-use argh::FromArgs;
+use std::fs;
 
-/// measure: `bench transfer` against rsync alone, `bench idle` for passes with nothing to do
+use anyhow::{Context, ensure};
+use argh::FromArgs;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::target_dir;
+
+/// measure: `bench transfer` against rsync alone, `bench idle` for passes with nothing to do, `bench sync`
+/// against what the database server alone needs
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Bench {
@@ -21,6 +29,7 @@ pub(crate) struct Bench {
 enum What {
     Transfer(transfer::Transfer),
     Idle(idle::Idle),
+    Sync(sync::Sync),
 }
 
 impl Bench {
@@ -28,6 +37,26 @@ impl Bench {
         match &self.what {
             What::Transfer(transfer) => transfer.run(),
             What::Idle(idle) => idle.run(),
+            What::Sync(sync) => sync.run(),
         }
     }
+}
+
+/// TMPDIR where it is set, else the target folder: /tmp may be small, or not a disk at all.
+fn place() -> anyhow::Result<Utf8PathBuf> {
+    let place = std::env::var("TMPDIR").map_or_else(|_| target_dir(), |dir| Ok(Utf8PathBuf::from(dir)))?;
+    fs::create_dir_all(&place).with_context(|| format!("{place}: cannot be made"))?;
+    Ok(place)
+}
+
+/// Refuses a disk without room for this much, naming the options that ask for less.
+fn check_room(top: &Utf8Path, needed_bytes: u64, options: &str) -> anyhow::Result<()> {
+    let there = rustix::fs::statvfs(top.as_std_path())?;
+    let free_bytes = there.f_bavail * there.f_frsize;
+    ensure!(
+        free_bytes > needed_bytes,
+        "{top}: {free_bytes} bytes are free and {needed_bytes} are needed: set TMPDIR to a larger disk, or give \
+         smaller {options}"
+    );
+    Ok(())
 }

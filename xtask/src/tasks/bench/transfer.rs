@@ -16,8 +16,9 @@ use xtask::setup::{self, Tool};
 use xtask::sshd::{Sshd, SshdOptions};
 
 use super::figures::{Sample, Spread, time};
+use super::{check_room, place};
+use crate::tasks::build_release;
 use crate::tasks::program::{Minidvodb, Program, text};
-use crate::tasks::{build_release, target_dir};
 
 /// time whole passes against rsync alone
 #[derive(FromArgs)]
@@ -48,7 +49,7 @@ const GOAL_DEFAULT: f64 = 1.05;
 
 impl Transfer {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        setup::ensure_tools(&Tool::ALL)?;
+        setup::ensure_tools(&Tool::COPYING)?;
         ensure!(self.runs > 0, "--runs 0 measures nothing: give at least 1");
         let binary = build_release()?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir_in(place()?)?;
@@ -72,14 +73,7 @@ impl Transfer {
     /// Room for one tree's source and one round, the least that this works with.
     fn check_room(&self, top: &Utf8Path) -> anyhow::Result<()> {
         let needed = self.small_bytes.max(self.big_bytes) * (METHODS.len() as u64 + 2);
-        let there = rustix::fs::statvfs(top.as_std_path())?;
-        let free = there.f_bavail * there.f_frsize;
-        ensure!(
-            free > needed,
-            "{top}: {free} bytes are free and {needed} are needed: set TMPDIR to a larger disk, or give smaller \
-             --small-bytes and --big-bytes"
-        );
-        Ok(())
+        check_room(top, needed, "--small-bytes and --big-bytes")
     }
 
     /// Measures one tree, prints its table, and tells whether the goals are met.
@@ -98,13 +92,6 @@ impl Transfer {
         }
         Ok(report(&rounds))
     }
-}
-
-/// TMPDIR where it is set, else the target folder: /tmp may be small, or not a disk at all.
-fn place() -> anyhow::Result<Utf8PathBuf> {
-    let place = std::env::var("TMPDIR").map_or_else(|_| target_dir(), |dir| Ok(Utf8PathBuf::from(dir)))?;
-    fs::create_dir_all(&place).with_context(|| format!("{place}: cannot be made"))?;
-    Ok(place)
 }
 
 #[derive(Clone, Copy)]
