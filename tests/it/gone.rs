@@ -200,6 +200,7 @@ fn a_table_that_was_only_altered_is_the_same_one() {
     site.ipp.sql("OPTIMIZE TABLE minidvodbCopy");
     site.expect_in_step();
     site.ipp.sql("ALTER TABLE minidvodbCopy FORCE");
+    site.expect_in_step();
     delete_to(&site, 2);
     site.sync();
     site.expect_in_step();
