@@ -195,6 +195,7 @@ impl Columns {
             processed_fault: Some(fault.parse().map_err(|_| {
                 format!("the fault '{}' is not a number from -32768 to 32767", fault.escape_debug())
             })?),
+            is_from_database: false,
         })
     }
 }

@@ -201,6 +201,12 @@ impl<'t> Change<'t> {
     /// to another group or folder name.
     pub fn import_minidvodb(&mut self, minidvodb: &Minidvodb) -> Result<Imported, Failure> {
         let before = self.minidvodb_numbered(minidvodb.id)?;
+        // What the database has had stays known as that, whoever imports it again.
+        let is_from_database = before.as_ref().is_some_and(|(before, _)| before.is_from_database);
+        let minidvodb = &Minidvodb {
+            is_from_database: is_from_database || minidvodb.is_from_database,
+            ..minidvodb.clone()
+        };
         if before.as_ref().is_some_and(|(before, _)| before == minidvodb) {
             return Ok(Imported::Unchanged);
         }

@@ -128,6 +128,8 @@ pub(super) struct MinidvodbRecord {
     /// It has no row in minidvodbProcessed.
     #[serde(default)]
     is_unprocessed: bool,
+    #[serde(default)]
+    is_from_database: bool,
     /// Its number in the group's order of becoming eligible; 0: not eligible.
     #[serde(default)]
     pub(super) eligible_number: u64,
@@ -151,6 +153,7 @@ impl Record for MinidvodbRecord {
             state: value.state.as_str().to_owned(),
             fault: value.processed_fault.unwrap_or_default(),
             is_unprocessed: value.processed_fault.is_none(),
+            is_from_database: value.is_from_database,
             eligible_number: 0,
         }
     }
@@ -163,6 +166,7 @@ impl Record for MinidvodbRecord {
             path: AbsolutePath::parse(&self.path).map_err(text)?,
             state: MinidvodbState::parse(&self.state).map_err(text)?,
             processed_fault: (!self.is_unprocessed).then_some(self.fault),
+            is_from_database: self.is_from_database,
         })
     }
 }
@@ -746,6 +750,7 @@ mod tests {
             path: AbsolutePath::parse("/data/ThreePi.7").unwrap(),
             state: MinidvodbState::Merged,
             processed_fault: Some(0),
+            is_from_database: false,
         };
         let good = encode_value::<MinidvodbRecord>(&place, &minidvodb).unwrap();
         assert_eq!(decode_value::<MinidvodbRecord>(&place, &good).unwrap(), minidvodb);

@@ -41,6 +41,7 @@ fn minidvodb(id: u64, path: &str) -> Minidvodb {
         path: AbsolutePath::parse(path).unwrap(),
         state: MinidvodbState::Merged,
         processed_fault: Some(0),
+        is_from_database: false,
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Minidvodb {
     pub state: MinidvodbState,
     /// The fault of minidvodbProcessed, 0 for none; nothing where it has no row there yet.
     pub processed_fault: Option<i16>,
+    /// Whether the database has had it, and not only a list that was imported.
+    pub is_from_database: bool,
 }
 
 impl Minidvodb {

@@ -85,6 +85,7 @@ mod tests {
             path: AbsolutePath::parse("/data/ThreePi.1").unwrap(),
             state: MinidvodbState::Merged,
             processed_fault: Some(0),
+            is_from_database: false,
         }
     }
 

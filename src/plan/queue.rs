@@ -52,6 +52,7 @@ mod tests {
                 path,
                 state: MinidvodbState::Merged,
                 processed_fault: Some(0),
+                is_from_database: false,
             },
             has_copy: false,
             path_is_taken: false,

@@ -20,7 +20,7 @@ pub(super) const AT_ONCE: usize = 2000;
 /// So many rows are inserted by one statement.
 const ROWS_AT_ONCE: usize = 500;
 /// Why the copies of a minidvodb stay here.
-pub(super) const ABSENT: &str = "minidvodbRun does not have it: it is not queued, and copies of it stay here";
+pub(super) const ABSENT: &str = "minidvodbRun does not have it, so copies of it stay here";
 /// A transaction that met another one is tried so often.
 const TRIES: usize = 4;
 

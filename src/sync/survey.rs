@@ -249,8 +249,8 @@ impl Looking<'_> {
         })?)
     }
 
-    /// Minidvodbs that minidvodbRun does not have, and which therefore have no row in minidvodbProcessed either:
-    /// they are not eligible, since the database could not hold what came of it.
+    /// Minidvodbs that minidvodbRun does not have. One that it has had, and which therefore has no row in
+    /// minidvodbProcessed any more either, is not eligible; one of a list that was imported is the operator's.
     fn leave_absent(&mut self, ids: &[u64]) -> Result<(), Stopped> {
         let (context, mut changed) = (self.context, Vec::new());
         context.ledger.read(|ledger| {
@@ -261,7 +261,8 @@ impl Looking<'_> {
                     self.strays.new.push(stray);
                 }
                 let minidvodb = ledger.minidvodb(MinidvodbId(id))?;
-                changed.extend(minidvodb.filter(|minidvodb| minidvodb.processed_fault.is_some()));
+                let is_news = |m: &Minidvodb| m.is_from_database && m.processed_fault.is_some();
+                changed.extend(minidvodb.filter(is_news));
             }
             Ok(())
         })?;
@@ -561,6 +562,7 @@ fn minidvodb_of(run: &RunRow, groups: &[Group]) -> Result<Minidvodb, String> {
         group,
         path,
         state: MinidvodbState::parse(state).map_err(text)?,
+        is_from_database: true,
         processed_fault: match run.fault {
             None => None,
             Some(fault) => {

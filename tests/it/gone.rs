@@ -199,10 +199,11 @@ fn a_table_that_was_only_altered_is_the_same_one() {
     site.expect_in_step();
     site.ipp.sql("OPTIMIZE TABLE minidvodbCopy");
     site.expect_in_step();
+    // Made anew and with rows gone, it could be a restored one: somebody must say so (if the server's clock,
+    // which tells whole seconds, has moved on since the table was made).
     site.ipp.sql("ALTER TABLE minidvodbCopy FORCE");
-    site.expect_in_step();
     delete_to(&site, 2);
-    site.sync();
+    accept(&site);
     site.expect_in_step();
 }
 
