@@ -64,6 +64,9 @@ fn import(context: &Context, words: &MinidvodbImport) -> Result<()> {
             }
             Ok(())
         })?;
+        if counts.added + counts.changed > 0 {
+            change.raise_doubts();
+        }
         Ok(counts)
     })?;
     for (word, count) in &counts.unknown_states {

@@ -19,8 +19,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// After so much silence the kernel looks whether the other end is still there.
 const KEEP_ALIVE_MS: u32 = 60_000;
-/// A connection may rest for a year, as far as the server is concerned: a copy takes hours.
-const REST_MAX_S: u32 = 31_536_000;
+/// A connection may rest for so long, as far as the server is concerned: a copy takes hours, and a session that
+/// was cut off without a word must not hold its lock much longer.
+const REST_MAX_S: u32 = 6 * 3600;
 /// A password file is no larger.
 const SECRET_MAX_BYTES: u64 = 4096;
 
@@ -119,6 +120,26 @@ impl Database {
         Ok(self.conn.exec_drop("DO RELEASE_LOCK(?)", (name,))?)
     }
 
+    /// The number that the server knows this connection by.
+    pub fn id(&self) -> u32 {
+        self.conn.connection_id()
+    }
+
+    /// Ends the connection `id` if it is the one that holds the lock `name`, and takes the lock; false where
+    /// another one does.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn take_over(&mut self, name: &str, id: u32) -> Result<bool, Trouble> {
+        let holder: Option<Option<i64>> = self.conn.exec_first("SELECT IS_USED_LOCK(?)", (name,))?;
+        if holder.flatten() != Some(i64::from(id)) {
+            return Ok(false);
+        }
+        self.conn.query_drop(format!("KILL CONNECTION {id}"))?;
+        let taken: Option<Option<i64>> = self.conn.exec_first("SELECT GET_LOCK(?, 5)", (name,))?;
+        Ok(taken.flatten() == Some(1))
+    }
+
     /// Whether the connection still holds the lock `name`.
     ///
     /// # Errors
@@ -132,9 +153,11 @@ impl Database {
 
 fn open(options: OptsBuilder) -> Result<Conn, mysql::Error> {
     let mut conn = Conn::new(options)?;
+    // A server may be told to overlook what the client says of its character set.
+    conn.query_drop("SET NAMES utf8mb4")?;
     conn.query_drop(format!(
         "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
-         SESSION innodb_lock_wait_timeout = 10, SESSION wait_timeout = {REST_MAX_S}"
+         SESSION innodb_lock_wait_timeout = 35, SESSION wait_timeout = {REST_MAX_S}"
     ))?;
     conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
     Ok(conn)

@@ -15,9 +15,9 @@ use super::records::{
 use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
 use crate::model::{
-    Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId, DatabaseRecord, Group,
-    Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES, Stages, Stray, TableRow, Target,
-    Tombstone, UNKNOWN_SUM, staging_path,
+    Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId, DatabaseRecord, EMPTY_SUM,
+    Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES, Stages, Stray, TableRow,
+    Target, Tombstone, UNKNOWN_SUM, staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
@@ -321,8 +321,15 @@ impl<'t> Change<'t> {
         Ok(())
     }
 
+    /// Tells a sync under way that what it has seen may mean another thing now.
+    pub fn raise_doubts(&mut self) {
+        self.counters.doubts += 1;
+        self.is_dirty = true;
+    }
+
     /// Lets everything be compared row by row at the next sync.
     pub fn doubt_buckets(&mut self) -> Result<(), Failure> {
+        self.raise_doubts();
         self.buckets()?.into_keys().try_for_each(|bucket| self.put_bucket(bucket, UNKNOWN_SUM))
     }
 
@@ -358,7 +365,8 @@ impl<'t> Change<'t> {
         self.put_ahead(copy, Some(row))?;
         // A bucket whose rows are all gone has no sum there: that it had rows must be known here.
         let bucket = (COPY_TABLE, copy.minidvodb_id.0 / BUCKET_IDS);
-        if self.tables.buckets.table.get(&bucket)?.is_none() {
+        let known = self.tables.buckets.table.get(&bucket)?.map(|known| known.value());
+        if known.is_none_or(|known| known == EMPTY_SUM) {
             self.put_bucket(bucket, UNKNOWN_SUM)?;
         }
         Ok(())

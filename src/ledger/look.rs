@@ -37,6 +37,9 @@ pub(super) mod meta {
 pub(crate) struct Counters {
     pub(super) copy_id: u64,
     pub(super) eligible_number: u64,
+    /// Raised by whatever changes what the rows of a database mean here.
+    #[serde(default)]
+    pub(super) doubts: u64,
 }
 
 /// A stretch of the minidvodbs that may be queued for a target.
@@ -200,6 +203,16 @@ pub trait Look: HasTables {
         let place = Place::new(tables::SYNCED.name(), copy.id);
         let bytes = self.tables().synced().get(copy.id.0)?;
         bytes.map(|bytes| decode_value::<TableRowRecord>(&place, bytes.value())).transpose()
+    }
+
+    /// A number that is raised by whatever changes what the rows of the database mean here.
+    fn doubts(&self) -> Result<u64, Failure> {
+        Ok(self.counters()?.doubts)
+    }
+
+    /// How many minidvodbs are known.
+    fn count_minidvodbs(&self) -> Result<u64, Failure> {
+        Ok(self.tables().minidvodbs().len()?)
     }
 
     /// How many copies have ever met their row.

@@ -131,7 +131,11 @@ impl Address {
 /// The URL as it may be shown: a password is left out, however broken the rest is, and so are options.
 fn without_password(text: &str) -> String {
     let plain = |text: &str| text.split_once('?').map_or(text, |(plain, _)| plain).to_owned();
-    let Some((front, host)) = text.rsplit_once('@') else { return plain(text) };
+    let Some((front, host)) = text.rsplit_once('@') else {
+        // A colon may stand before a password.
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        return if rest.contains(':') { format!("{scheme}://…") } else { plain(text) };
+    };
     let host = plain(host);
     let Some((scheme, user)) = front.split_once("://") else { return format!("…@{host}") };
     let user = user.split_once(':').map_or(user, |(user, _)| user);
@@ -200,6 +204,8 @@ pub type BucketSum = (u64, u64);
 pub type Buckets = std::collections::BTreeMap<BucketKey, BucketSum>;
 /// So many minidvodb_ids make a bucket.
 pub const BUCKET_IDS: u64 = 256;
+/// The sum of a bucket without rows.
+pub const EMPTY_SUM: BucketSum = (0, 0);
 /// The sum of a bucket whose rows must be read.
 pub const UNKNOWN_SUM: BucketSum = (u64::MAX, u64::MAX);
 /// The tables that are summed up in buckets: minidvodbRun, minidvodbProcessed, minidvodbCopy.

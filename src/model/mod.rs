@@ -14,8 +14,8 @@ mod target;
 pub use attempt::{Attempt, Outcome, Phase};
 pub use copy::{Copy, CopyId, CopyState, FaultState, Publishing, Verified, final_path, staging_path};
 pub use database::{
-    Address, BUCKET_IDS, BucketKey, BucketSum, Buckets, COPY_TABLE, Content, DatabaseRecord, LogEntry,
-    NO_BUCKET, SUMMED_TABLES, Stray, TableRow, Tls, Tombstone, UNKNOWN_SUM, is_same_text,
+    Address, BUCKET_IDS, BucketKey, BucketSum, Buckets, COPY_TABLE, Content, DatabaseRecord, EMPTY_SUM,
+    LogEntry, NO_BUCKET, SUMMED_TABLES, Stray, TableRow, Tls, Tombstone, UNKNOWN_SUM, is_same_text,
 };
 pub use minidvodb::{Candidate, Minidvodb, MinidvodbId, MinidvodbState};
 pub use names::{AbsolutePath, Group, Host, Machine, Name, Refused, STAGING};

@@ -54,6 +54,8 @@ pub enum Step {
     Bury(CopyId),
     /// The row is left as it is.
     Leave(Stray),
+    /// Something is to be done once the attempt under way has ended.
+    Wait(CopyId),
 }
 
 /// What `Step`s are made of: where a row leads to, if it is legal.
@@ -88,10 +90,26 @@ pub fn merge(
     });
     let mut steps = Vec::new();
     let mut taken: HashSet<Machine> = pairs.iter().map(|(known, _)| known.copy.machine.clone()).collect();
+    let mut left = Vec::new();
     for (known, row) in pairs {
+        // A row that somebody gave to another host may lead where another copy is.
+        let moved_to = place(&row, None, &machine_of).ok().map(|place| place.machine);
+        let moved_to = moved_to.filter(|machine| *machine != known.copy.machine);
+        let is_alone = |machine: &Machine| alone.iter().any(|known| known.copy.machine == *machine);
+        match moved_to {
+            Some(machine) if taken.contains(&machine) || is_alone(&machine) => {
+                let why = format!(
+                    "it names machine {machine}, where another copy of minidvodb {} is",
+                    row.minidvodb_id
+                );
+                left.push((row, why));
+                continue;
+            }
+            Some(machine) => taken.insert(machine),
+            None => false,
+        };
         steps.extend(settle(known, row, &machine_of));
     }
-    let mut left = Vec::new();
     for row in rows {
         match place(&row, not_taken, &machine_of) {
             Err(why) => left.push((row, why)),
@@ -125,7 +143,7 @@ pub fn merge(
     for known in alone {
         match &known.synced {
             None => steps.push(Step::Insert(known.copy.id)),
-            Some(_) if known.is_under_way => {}
+            Some(_) if known.is_under_way => steps.push(Step::Wait(known.copy.id)),
             // What was verified here since then stands, whoever took its row away meanwhile.
             Some(synced) if is_verified(&known.copy) && synced.content.state != "full" => {
                 steps.push(Step::Insert(known.copy.id));
@@ -196,18 +214,16 @@ fn settle(known: &Known, mut row: TableRow, machine_of: impl Fn(&Host) -> Machin
         return Some(Step::Push(copy.id, row));
     }
     // From here on the row may have to be taken: it must be one that a copy can be.
-    let place = match place(&row, None, machine_of) {
-        Ok(place) => place,
-        Err(why) => return Some(Step::Leave(stray(&row, why))),
-    };
-    if place.machine != copy.machine && place.host.as_str() != copy.host.as_str() && known.is_under_way {
-        return None;
+    if let Err(why) = place(&row, None, machine_of) {
+        return Some(Step::Leave(stray(&row, why)));
     }
-    if !changed_here {
-        return Some(Step::Take(copy.id, row));
+    let winner = changed_here.then(|| winner(copy, &row.content));
+    match winner {
+        // Its end would be written over what was taken, and nobody would know.
+        None | Some(Winner::Database) if known.is_under_way => Some(Step::Wait(copy.id)),
+        None => Some(Step::Take(copy.id, row)),
+        Some(winner) => Some(Step::Conflict(copy.id, row, winner)),
     }
-    let winner = winner(copy, &row.content);
-    Some(Step::Conflict(copy.id, row, winner))
 }
 
 /// Whether this ledger has verified a full copy itself.
@@ -424,8 +440,28 @@ mod tests {
         gone.copy = full(copy("ipp022"), Verified::Checksum, 200);
         assert_eq!(steps(&[], std::slice::from_ref(&gone)), [Step::Insert(CopyId(1))]);
         gone.is_under_way = true;
-        assert_eq!(steps(&[], &[gone]), []);
+        assert_eq!(steps(&[], &[gone]), [Step::Wait(CopyId(1))]);
         assert_eq!(steps(&[], &[known(copy("ipp022"), None)]), [Step::Insert(CopyId(1))]);
+    }
+
+    #[test]
+    fn what_changes_there_during_an_attempt_waits_for_its_end() {
+        let synced = row(5, "ipp022", "new", Some(100));
+        let mut here = known(copy("ipp022"), Some(synced));
+        here.is_under_way = true;
+        let there = row(5, "ipp022", "full", Some(900));
+        assert_eq!(steps(&[there], &[here]), [Step::Wait(CopyId(1))]);
+    }
+
+    #[test]
+    fn a_row_moved_to_where_another_row_is_is_left_there() {
+        let synced = row(1, "ipp022", "new", Some(100));
+        let rows = [row(1, "ipp031", "new", Some(100)), row(3, "ipp031", "new", Some(100))];
+        let steps = steps(&rows, &[known(copy("ipp022"), Some(synced))]);
+        assert!(
+            matches!(&steps[..], [Step::Take(_, taken), Step::Leave(left)] if taken.id == 1 && left.row_id == 3),
+            "{steps:?}"
+        );
     }
 
     #[test]

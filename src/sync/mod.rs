@@ -20,9 +20,7 @@ pub use partner::{Hold, Partner};
 use crate::database::{Database, Secret, Trouble};
 use crate::error::{Error, Result};
 use crate::ledger::{Failure, Look, Snapshot};
-use crate::model::{
-    BucketKey, BucketSum, DatabaseRecord, Group, Host, LogEntry, Machine, TableRow, is_same_text,
-};
+use crate::model::{BucketKey, BucketSum, CopyId, DatabaseRecord, Group, Host, LogEntry, Machine, TableRow};
 use crate::pass::Context;
 use crate::ui;
 
@@ -45,7 +43,7 @@ pub struct Report {
     /// Copies whose rows are gone.
     pub buried: u64,
     /// Copies whose rows are gone, though nobody has decided yet whether to believe that.
-    pub missing: u64,
+    pub missing: Vec<CopyId>,
     /// Copies that had changed on both sides.
     pub conflicts: u64,
     /// What people should know, each said once.
@@ -63,7 +61,7 @@ impl Report {
         self.changed += other.changed;
         self.went += other.went;
         self.buried += other.buried;
-        self.missing += other.missing;
+        self.missing.extend(other.missing);
         self.conflicts += other.conflicts;
         self.notes.extend(other.notes);
         self.refused.extend(other.refused);
@@ -169,11 +167,12 @@ pub fn sync(
         return Ok(report);
     }
     survey::take_minidvodbs(context, &survey.minidvodbs, &mut report)?;
+    survey::take_minidvodbs(context, &survey.lost, &mut report)?;
     survey::take_strays(context, &survey.strays, &mut report)?;
     let differing: Vec<u64> = survey.differing.iter().copied().collect();
     for minidvodbs in differing.chunks(settle::AT_ONCE) {
         context.check_stop()?;
-        report.add(settle::settle(context, database, minidvodbs, true)?);
+        report.add(settle::settle(context, database, minidvodbs, &survey.to_bury)?);
     }
     note_synced(context, record, &survey.met, report.line("").is_some())?;
     Ok(report)
@@ -185,6 +184,8 @@ struct Met {
     groups: Vec<String>,
     /// Whether everything was compared row by row.
     is_whole: bool,
+    /// The ledger's doubts when the reading began.
+    doubts: u64,
     /// The buckets that were read, with their sums where both sides were the same.
     buckets: Vec<(BucketKey, BucketSum)>,
 }
@@ -201,8 +202,11 @@ fn note_synced(context: &Context, record: &DatabaseRecord, met: &Met, has_change
     }
     context.ledger.write(|change| {
         let Some(mut record) = change.database()? else { return Ok(()) };
-        for (bucket, sum) in &met.buckets {
-            change.put_bucket(*bucket, *sum)?;
+        // What was imported meanwhile may have made another thing of rows that were read before.
+        if change.doubts()? == met.doubts {
+            for (bucket, sum) in &met.buckets {
+                change.put_bucket(*bucket, *sum)?;
+            }
         }
         record.identity = Some(met.identity.clone());
         record.groups.clone_from(&met.groups);
@@ -236,17 +240,22 @@ fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
         Stopped::Error(error) => return Err(error),
     };
     let now = context.now();
-    let news = context.ledger.read(|ledger| {
-        Ok(ledger.database()?.filter(|record| record.away_since.is_none()).map(|record| record.address.name))
-    })?;
+    // It is news also where it was away for another reason.
+    let because = format!("it {what}: {why}");
+    let is_news = |record: &DatabaseRecord| {
+        record.away_since.is_none() || !record.away_because.starts_with(&format!("it {what}:"))
+    };
+    let news = context
+        .ledger
+        .read(|ledger| Ok(ledger.database()?.filter(is_news).map(|record| record.address.name)))?;
     let Some(name) = news else {
         context.ui.tell(&format!("the database still {what}: {why}"));
         return Ok(());
     };
     context.ledger.write(|change| {
         let Some(mut record) = change.database()? else { return Ok(()) };
-        record.away_since = Some(now);
-        record.away_because = format!("it {what}: {why}");
+        record.away_since.get_or_insert(now);
+        record.away_because = because;
         change.put_database(Some(&record))?;
         let text = format!("the database {name} {what}: {why}");
         change.add_log(&LogEntry { at: now, who: PROGRAM.to_owned(), copy: None, text })
@@ -255,27 +264,36 @@ fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
     Ok(())
 }
 
-/// The machines of the hosts that are known; a host that is not is a machine of its own.
-struct Machines(HashMap<Host, Machine>);
+/// The hosts that are known, and their machines; a host that is not is a machine of its own.
+struct Machines {
+    by_host: HashMap<Host, Machine>,
+    /// Of the hosts that the database takes for one, the first by name.
+    by_text: HashMap<String, Host>,
+}
 
 impl Machines {
     fn of(ledger: &impl Look) -> Result<Self, Failure> {
-        Ok(Self(ledger.hosts()?.into_iter().map(|record| (record.host, record.machine)).collect()))
+        let (mut by_host, mut by_text) = (HashMap::new(), HashMap::new());
+        for record in ledger.hosts()? {
+            by_text.entry(record.host.as_str().to_lowercase()).or_insert_with(|| record.host.clone());
+            by_host.insert(record.host, record.machine);
+        }
+        Ok(Self { by_host, by_text })
     }
 
     /// Gives the rows the spelling of the hosts that are known: the database takes the others for the same.
     fn spell(&self, rows: &mut [TableRow]) {
         for row in rows {
-            let content = &mut row.content;
-            let is_known = |host: &&Host| is_same_text(host.as_str(), &content.host);
-            if let Some(host) = self.0.keys().find(is_known) {
-                host.as_str().clone_into(&mut content.host);
+            let text = row.content.host.trim_end_matches(' ');
+            let is_known = Host::parse(text).is_ok_and(|host| self.by_host.contains_key(&host));
+            if let Some(host) = self.by_text.get(&text.to_lowercase()).filter(|_| !is_known) {
+                host.as_str().clone_into(&mut row.content.host);
             }
         }
     }
 
     fn get(&self, host: &Host) -> Machine {
-        self.0.get(host).cloned().unwrap_or_else(|| host.default_machine())
+        self.by_host.get(host).cloned().unwrap_or_else(|| host.default_machine())
     }
 }
 

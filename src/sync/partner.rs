@@ -3,13 +3,15 @@
 //! Invariant: whatever becomes of the database, the pass goes on by the ledger; it is tried once at the start,
 //! and a connection that is lost later is made again once before the next copy.
 
+use std::collections::BTreeSet;
+
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Manner, Report, Stopped, connect, database_of, note_away, settle, survey, sync};
 use crate::database::{Database, Trouble};
 use crate::error::Result;
 use crate::ledger::Look as _;
-use crate::model::{Copy, DatabaseRecord, Group, Machine};
+use crate::model::{Copy, CopyId, DatabaseRecord, Group, Machine};
 use crate::pass::Context;
 
 /// Whether a target may be served.
@@ -32,6 +34,8 @@ pub struct Partner {
     /// The connection that holds the lock, kept alive while rsync runs.
     holder: Option<Database>,
     lock: Option<String>,
+    /// The connection that held the lock last: lost without a word, it may hold it still.
+    held_by: Option<u32>,
 }
 
 impl Partner {
@@ -85,11 +89,15 @@ impl Partner {
         }
         self.holder = None;
         let taken = connect(context, &record).and_then(|mut holder| {
-            let is_taken = holder.try_lock(&lock)?;
+            let is_taken = match (holder.try_lock(&lock)?, self.held_by) {
+                (false, Some(lost)) => holder.take_over(&lock, lost)?,
+                (is_taken, _) => is_taken,
+            };
             Ok((holder, is_taken))
         });
         match taken {
             Ok((holder, true)) => {
+                self.held_by = Some(holder.id());
                 self.holder = Some(holder);
                 Ok(Hold::Free)
             }
@@ -109,6 +117,7 @@ impl Partner {
         }
         self.holder = None;
         self.lock = None;
+        self.held_by = None;
     }
 
     /// Before a copy: is the lock held still, and what does the database say of this minidvodb now?
@@ -120,7 +129,7 @@ impl Partner {
             return Ok(Hold::Taken);
         }
         let missing = self.settle(context, &[copy.minidvodb_id.0])?;
-        Ok(if missing > 0 { Hold::Missing } else { Hold::Free })
+        Ok(if missing.contains(&copy.id) { Hold::Missing } else { Hold::Free })
     }
 
     /// After a copy: its row is written.
@@ -150,16 +159,17 @@ impl Partner {
         Ok(())
     }
 
-    /// Settles some minidvodbs; says how many of their copies miss their rows.
-    fn settle(&mut self, context: &Context, minidvodbs: &[u64]) -> Result<u64> {
-        let Some(record) = self.record.clone() else { return Ok(0) };
-        let first = self.rows.as_mut().map(|rows| settle::settle(context, rows, minidvodbs, false));
+    /// Settles some minidvodbs; says which of their copies miss their rows.
+    fn settle(&mut self, context: &Context, minidvodbs: &[u64]) -> Result<Vec<CopyId>> {
+        let Some(record) = self.record.clone() else { return Ok(Vec::new()) };
+        let first =
+            self.rows.as_mut().map(|rows| settle::settle(context, rows, minidvodbs, &BTreeSet::new()));
         let settled = match first {
             // It may have been lost while rsync ran.
             None | Some(Err(Stopped::Trouble(Trouble::Away(_)))) => {
                 self.rows = None;
                 connect(context, &record).and_then(|mut rows| {
-                    let report = settle::settle(context, &mut rows, minidvodbs, false)?;
+                    let report = settle::settle(context, &mut rows, minidvodbs, &BTreeSet::new())?;
                     self.rows = Some(rows);
                     Ok(report)
                 })
@@ -171,7 +181,7 @@ impl Partner {
                 self.say(context, &report);
                 Ok(report.missing)
             }
-            Err(stopped) => self.lose(context, stopped).map(|()| 0),
+            Err(stopped) => self.lose(context, stopped).map(|()| Vec::new()),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: the rows are locked from before the decision until they are written; what was written is
 //! remembered only after the server has kept it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, PROGRAM, Report, Stopped};
@@ -33,16 +33,17 @@ pub(super) struct Write {
     content: Content,
 }
 
-/// Settles some minidvodbs; where rows are gone, their copies are taken away only if `may_bury`.
+/// Settles some minidvodbs; where rows are gone, their copies are taken away only of those in `to_bury`, which
+/// the guard has agreed to.
 pub(super) fn settle(
     context: &Context,
     database: &mut Database,
     minidvodbs: &[u64],
-    may_bury: bool,
+    to_bury: &BTreeSet<u64>,
 ) -> Result<Report, Stopped> {
     let mut report = Report::default();
     for _ in 1..TRIES {
-        match settle_once(context, database, minidvodbs, may_bury, &mut report) {
+        match settle_once(context, database, minidvodbs, to_bury, &mut report) {
             Err(Stopped::Trouble(Trouble::Busy(_))) => database.roll_back()?,
             Err(Stopped::Error(error)) => {
                 let _ = database.roll_back();
@@ -51,7 +52,7 @@ pub(super) fn settle(
             other => return other.map(|()| report),
         }
     }
-    settle_once(context, database, minidvodbs, may_bury, &mut report)?;
+    settle_once(context, database, minidvodbs, to_bury, &mut report)?;
     Ok(report)
 }
 
@@ -59,7 +60,7 @@ fn settle_once(
     context: &Context,
     database: &mut Database,
     minidvodbs: &[u64],
-    may_bury: bool,
+    to_bury: &BTreeSet<u64>,
     report: &mut Report,
 ) -> Result<(), Stopped> {
     database.begin_writing()?;
@@ -67,7 +68,7 @@ fn settle_once(
     for &id in minidvodbs {
         rows.entry(id).or_default();
     }
-    let writes = take(context, rows, may_bury, report)?;
+    let writes = take(context, rows, to_bury, report)?;
     let Written { rows, absent } = write(database, writes, report)?;
     database.commit()?;
     if rows.is_empty() && absent.is_empty() {
@@ -96,14 +97,14 @@ fn settle_once(
 pub(super) fn take(
     context: &Context,
     rows: BTreeMap<u64, Vec<TableRow>>,
-    may_bury: bool,
+    to_bury: &BTreeSet<u64>,
     report: &mut Report,
 ) -> Result<Vec<Write>, Stopped> {
     let now = context.now();
     Ok(context.ledger.write(|change| {
         let machines = Machines::of(change)?;
         let mut taking =
-            Taking { change, machines, now, may_bury, report: Report::default(), writes: Vec::new() };
+            Taking { change, machines, now, to_bury, report: Report::default(), writes: Vec::new() };
         for (id, mut rows) in rows {
             taking.machines.spell(&mut rows);
             taking.minidvodb(id, rows)?;
@@ -118,7 +119,7 @@ struct Taking<'a, 't> {
     change: &'a mut Change<'t>,
     machines: Machines,
     now: jiff::Timestamp,
-    may_bury: bool,
+    to_bury: &'a BTreeSet<u64>,
     report: Report,
     writes: Vec<Write>,
 }
@@ -145,8 +146,9 @@ impl Taking<'_, '_> {
                 Step::Push(id, row) => self.write(id, Some(&row))?,
                 Step::Insert(id) => self.write(id, None)?,
                 Step::Conflict(id, row, winner) => self.conflict(id, &row, winner, &mut left)?,
-                Step::Bury(id) if self.may_bury => self.bury(id)?,
-                Step::Bury(_) => self.report.missing += 1,
+                Step::Bury(copy) if self.to_bury.contains(&id) => self.bury(copy)?,
+                Step::Bury(copy) => self.report.missing.push(copy),
+                Step::Wait(_) => {}
                 Step::Leave(stray) => left.push(stray),
             }
         }
@@ -179,8 +181,11 @@ impl Taking<'_, '_> {
         match merge::take(&queued, row, |host| self.machines.get(host), self.now) {
             Ok(copy) => {
                 self.meet_host(&copy)?;
-                self.change.put_known_copy(&copy)?;
+                // In this order the copy is never in the list of what the database does not have.
                 self.change.put_synced(&copy, row)?;
+                if let Err(taken) = self.change.put_copy(&copy)? {
+                    return Err(Failure::Damaged(format!("copies {} and {} are one", taken.copy, taken.by)));
+                }
                 self.report.came += 1;
             }
             Err(why) => left.push(stray(row, why)),

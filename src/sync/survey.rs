@@ -15,8 +15,8 @@ use crate::database::{Database, RunRow};
 use crate::error::Result;
 use crate::ledger::{Failure, Imported, Look, Snapshot};
 use crate::model::{
-    AbsolutePath, BUCKET_IDS, BucketKey, BucketSum, Buckets, COPY_TABLE, DatabaseRecord, Group, Minidvodb,
-    MinidvodbId, MinidvodbState, NO_BUCKET, Stray, TableRow, UNKNOWN_SUM, is_same_text,
+    AbsolutePath, BUCKET_IDS, BucketKey, BucketSum, Buckets, COPY_TABLE, DatabaseRecord, EMPTY_SUM, Group,
+    Minidvodb, MinidvodbId, MinidvodbState, NO_BUCKET, Stray, TableRow, UNKNOWN_SUM, is_same_text,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Known, Step};
@@ -42,10 +42,14 @@ pub(super) struct Survey {
     pub(super) met: Met,
     /// Minidvodbs that are new here, or have changed.
     pub(super) minidvodbs: Vec<Minidvodb>,
+    /// Minidvodbs that minidvodbRun has had, and has no more.
+    pub(super) lost: Vec<Minidvodb>,
     /// What is new of the rows that no copy here stands for, and those that are none any more.
     pub(super) strays: Strays,
     /// The minidvodbs whose copies differ.
     pub(super) differing: BTreeSet<u64>,
+    /// Those among them of which rows are gone, and the guard believes it.
+    pub(super) to_bury: BTreeSet<u64>,
     pub(super) report: Report,
 }
 
@@ -66,9 +70,10 @@ pub(super) fn survey(
 ) -> Result<Survey, Stopped> {
     let identity = database.identity()?;
     database.begin_reading()?;
-    let (groups, mut known, synced, ahead) = context.ledger.read(|ledger| {
-        Ok((groups_of(ledger)?, ledger.buckets()?, ledger.count_synced()?, ledger.minidvodbs_ahead()?))
+    let (groups, mut known, synced, doubts) = context.ledger.read(|ledger| {
+        Ok((groups_of(ledger)?, ledger.buckets()?, ledger.count_synced()?, ledger.doubts()?))
     })?;
+    let ahead = context.ledger.read(|ledger| ledger.minidvodbs_ahead())?;
     let names: Vec<String> = groups.iter().map(ToString::to_string).collect();
     let is_old = |at: Timestamp| context.now().as_second() - at.as_second() >= COMPARED_EVERY_S;
     let is_whole = record.groups != names || record.compared_at.is_none_or(is_old);
@@ -87,7 +92,8 @@ pub(super) fn survey(
         not_taken: HashMap::new(),
         strays: Strays::default(),
         differing: BTreeSet::new(),
-        gone: 0,
+        gone: BTreeSet::new(),
+        lost: Vec::new(),
         report: Report::default(),
     };
     let of = |table: u64, known: &Buckets| differing_buckets(table, &sums, known);
@@ -98,19 +104,23 @@ pub(super) fn survey(
     copies.extend(look.minidvodbs.keys().chain(look.not_taken.keys()).map(|id| id / BUCKET_IDS));
     look.at_copies(database, &copies, &sums)?;
     look.at_copies_ahead(database, &ahead)?;
-    guard(context, database, record, &identity, look.gone, manner)?;
     database.end_reading()?;
+    let gone = look.count_gone(database)?;
+    guard(context, database, record, &identity, gone, manner)?;
+    guard_lost(context, database, look.lost.len() as u64, manner)?;
     let buckets = look.settled_buckets(&runs, &copies, &sums);
-    let Looking { minidvodbs, strays, differing, mut report, .. } = look;
+    let Looking { minidvodbs, lost, strays, differing, gone: to_bury, mut report, .. } = look;
     if manner.is_dry {
         report.differences.extend(strays.new.iter().map(ToString::to_string));
     }
     let minidvodbs = if takes_at_once { Vec::new() } else { minidvodbs.into_values().collect() };
     Ok(Survey {
-        met: Met { identity, groups: names, is_whole, buckets },
+        met: Met { identity, groups: names, is_whole, doubts, buckets },
         minidvodbs,
+        lost,
         strays,
         differing,
+        to_bury,
         report,
     })
 }
@@ -119,7 +129,7 @@ pub(super) fn survey(
 fn differing_buckets(table: u64, sums: &Buckets, known: &Buckets) -> BTreeSet<u64> {
     let all = (table, 0)..=(table, u64::MAX);
     let there = sums.range(all.clone()).filter(|(key, sum)| known.get(*key) != Some(*sum));
-    let gone = known.range(all).filter(|(key, _)| !sums.contains_key(*key));
+    let gone = known.range(all).filter(|(key, sum)| !sums.contains_key(*key) && **sum != EMPTY_SUM);
     there.chain(gone).map(|((_, bucket), _)| *bucket).collect()
 }
 
@@ -183,6 +193,18 @@ fn guard(
     Ok(())
 }
 
+/// Refuses to believe that so many minidvodbs are gone.
+fn guard_lost(context: &Context, database: &Database, lost: u64, manner: Manner) -> Result<(), Stopped> {
+    let all = context.ledger.read(|ledger| ledger.count_minidvodbs())?;
+    if manner.accepts_deletions || !merge::is_mass_deletion(lost, all) {
+        return Ok(());
+    }
+    Err(Stopped::Guard(format!(
+        "minidvodbRun of {} has {lost} of the {all} minidvodbs no more that are known here, more than can be believed",
+        database.name
+    )))
+}
+
 /// A survey under way.
 struct Looking<'c> {
     context: &'c Context,
@@ -197,7 +219,10 @@ struct Looking<'c> {
     not_taken: HashMap<u64, String>,
     strays: Strays,
     differing: BTreeSet<u64>,
-    gone: u64,
+    /// The minidvodbs of which rows are gone.
+    gone: BTreeSet<u64>,
+    /// The minidvodbs that minidvodbRun has had, and has no more.
+    lost: Vec<Minidvodb>,
     report: Report,
 }
 
@@ -228,6 +253,10 @@ impl Looking<'_> {
             }
             let absent: Vec<u64> = unseen.into_iter().filter(|id| !seen.contains(id)).collect();
             self.leave_absent(&absent)?;
+            let old = self.old_absent(&ranges, &seen)?;
+            for ids in old.chunks(IDS_AT_ONCE) {
+                database.each_run_of(ids, |run| seen.extend(u64::try_from(run.id)))?;
+            }
             self.drop_old_strays(&ranges, &seen)?;
             self.read.extend(ranges);
         }
@@ -267,7 +296,15 @@ impl Looking<'_> {
             Ok(())
         })?;
         changed.iter_mut().for_each(|minidvodb| minidvodb.processed_fault = None);
-        self.keep(changed)
+        self.lost.extend(changed);
+        Ok(())
+    }
+
+    /// The minidvodbs that minidvodbRun was found not to have, and that none of the groups here has now.
+    fn old_absent(&self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<Vec<u64>, Stopped> {
+        let absent = self.context.ledger.read(absent)?;
+        let is_read = |id: &u64| !seen.contains(id) && ranges.iter().any(|range| range.contains(id));
+        Ok(absent.into_iter().filter(is_read).collect())
     }
 
     /// Strays of minidvodbRun whose rows can be taken now, or are gone.
@@ -427,7 +464,9 @@ impl Looking<'_> {
                     let lines = steps.iter().map(|step| told(step, id, &known, &rows));
                     self.report.differences.extend(lines);
                 }
-                self.gone += steps.iter().filter(|step| matches!(step, Step::Bury(_))).count() as u64;
+                if steps.iter().any(|step| matches!(step, Step::Bury(_))) {
+                    self.gone.insert(id);
+                }
                 if self.takes_at_once && !steps.iter().any(needs_database) {
                     to_take.insert(id, rows);
                 } else {
@@ -437,9 +476,35 @@ impl Looking<'_> {
             Ok(())
         })?;
         if !to_take.is_empty() {
-            settle::take(context, to_take, true, &mut self.report)?;
+            settle::take(context, to_take, &BTreeSet::new(), &mut self.report)?;
         }
         Ok(())
+    }
+
+    /// How many rows are gone at this moment, and not only in the one that was read: another process may have
+    /// written them since.
+    fn count_gone(&mut self, database: &mut Database) -> Result<u64, Stopped> {
+        let (ids, mut gone) = (self.gone.iter().copied().collect::<Vec<_>>(), 0);
+        self.gone.clear();
+        for ids in ids.chunks(IDS_AT_ONCE) {
+            let mut rows = by_minidvodb(database.copies_of(ids, false)?);
+            self.context.ledger.read(|ledger| {
+                let machines = Machines::of(ledger)?;
+                for &id in ids {
+                    let mut rows = rows.remove(&id).unwrap_or_default();
+                    machines.spell(&mut rows);
+                    let known = known_of(ledger, id)?;
+                    let steps = merge::merge(rows, &known, None, |host| machines.get(host));
+                    let here = steps.iter().filter(|step| matches!(step, Step::Bury(_))).count() as u64;
+                    if here > 0 {
+                        self.gone.insert(id);
+                        gone += here;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(gone)
     }
 
     /// Whether a minidvodb is of a group that is read, or has a copy or a stray here.
@@ -462,8 +527,7 @@ impl Looking<'_> {
     ) -> Vec<(BucketKey, BucketSum)> {
         let differing: HashSet<u64> = self.differing.iter().map(|id| id / BUCKET_IDS).collect();
         let keys = runs.iter().flat_map(|&bucket| [(RUN, bucket), (PROCESSED, bucket)]);
-        // One without a row has no sum there; should it have rows again, they will be read.
-        let sum = |key: BucketKey| (key, sums.get(&key).copied().unwrap_or(UNKNOWN_SUM));
+        let sum = |key: BucketKey| (key, sums.get(&key).copied().unwrap_or(EMPTY_SUM));
         let copies = copies.iter().map(|&bucket| match differing.contains(&bucket) {
             true => ((COPY, bucket), UNKNOWN_SUM),
             false => sum((COPY, bucket)),
@@ -481,9 +545,10 @@ pub(super) fn absent(ledger: &Snapshot) -> Result<HashSet<u64>, Failure> {
         .collect())
 }
 
-/// Whether a step writes to the database, or decides against it.
+/// Whether a step must wait until the rows have been read again and locked: because it writes to the database,
+/// or decides against it, or would take away what another process has written there a moment ago.
 fn needs_database(step: &Step) -> bool {
-    matches!(step, Step::Push(..) | Step::Insert(_) | Step::Conflict(..))
+    matches!(step, Step::Push(..) | Step::Insert(_) | Step::Conflict(..) | Step::Bury(_) | Step::Wait(_))
 }
 
 /// Whether there is anything to do: a step, or strays that are not the ones known.
@@ -611,6 +676,7 @@ fn told(step: &Step, minidvodb: u64, known: &[Known], rows: &[TableRow]) -> Stri
         ),
         Step::Bury(id) => format!("minidvodb {minidvodb}: the row of copy {id} is gone: {}", here(*id)),
         Step::Leave(stray) => stray.to_string(),
+        Step::Wait(id) => format!("minidvodb {minidvodb}: copy {id} is under way, and is settled after that"),
     }
 }
 
