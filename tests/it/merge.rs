@@ -2,7 +2,7 @@
 
 use xtask::proxy::Proxy;
 
-use super::ipp::{Ipp, Site, connect};
+use super::ipp::{Ipp, Site, connect, ledger_copies};
 use super::world::World;
 
 const OLD: &str = "'2011-05-02 03:04:05'";
@@ -36,7 +36,7 @@ fn pass_unheard(site: &Site, proxy: &Proxy, is_lost: bool) {
 /// The epoch that the ledger has for the copy of `ThreePi.1`, as SQL writes it.
 #[track_caller]
 fn epoch_here(site: &Site) -> String {
-    let copies = super::ipp::ledger_copies(&site.world);
+    let copies = ledger_copies(&site.world);
     let words: Vec<&str> = copies[0].split(' ').collect();
     format!("'{} {}'", words[4], words[5])
 }
@@ -126,6 +126,56 @@ fn many_rows_edited_by_hand_at_once_are_all_taken_in() {
         site.expect_in_step();
     }
     assert_eq!(site.conflicts(), 0);
+}
+
+/// Whatever sum of rows a program may look at instead of the rows: changes that are alike must not cancel in it.
+#[test]
+fn blocks_of_rows_edited_alike_by_hand_are_all_taken_in() {
+    let site = Site::new();
+    site.add_target();
+    site.add_bare(1, 2400);
+    site.add_bare_copies(1, 2400, "localhost", "new");
+    site.sync();
+    let blocks = [
+        ("8 in a row, every 200", "minidvodb_id % 10 < 8 AND minidvodb_id DIV 10 % 20 = 5"),
+        (
+            "64 of a hundred, every 300",
+            "minidvodb_id % 10 < 8 AND minidvodb_id DIV 10 % 10 < 8 AND minidvodb_id DIV 100 % 3 = 1",
+        ),
+        ("100 in a row, every 300", "minidvodb_id DIV 100 % 3 = 2"),
+        ("2 in a row, everywhere", "minidvodb_id % 256 IN (50, 51)"),
+    ];
+    for fault in 1..=4 {
+        for (what, rows) in blocks {
+            site.ipp.sql(&format!(
+                "UPDATE minidvodbCopy SET fault = IF(fault = {fault}, 0, {fault}) WHERE {rows}"
+            ));
+            site.ok(&["sync"]);
+            let (here, there) = (ledger_copies(&site.world), site.ipp.copies());
+            let missed = here.iter().zip(&there).filter(|(here, there)| here != there).count();
+            assert_eq!(missed, 0, "rows whose new fault {fault} was not noticed: {what}");
+        }
+    }
+}
+
+#[test]
+fn two_rows_whose_values_are_exchanged_by_hand_are_taken_in() {
+    let site = Site::new();
+    site.add_target();
+    site.add_bare(1, 2400);
+    site.add_bare_copies(1, 2400, "localhost", "new");
+    site.ipp.sql("UPDATE minidvodbCopy SET fault = minidvodb_id % 10");
+    site.sync();
+    // In each 256 another pair, all of them at once.
+    for step in 1..=12 {
+        site.ipp.sql(&format!(
+            "UPDATE minidvodbCopy SET fault = 9 - fault WHERE minidvodb_id % 256 IN ({step}, 255 - {step})"
+        ));
+        site.ok(&["sync"]);
+        let (here, there) = (ledger_copies(&site.world), site.ipp.copies());
+        let missed = here.iter().zip(&there).filter(|(here, there)| here != there).count();
+        assert_eq!(missed, 0, "rows that were not noticed: {step}");
+    }
 }
 
 #[test]
