@@ -31,13 +31,22 @@ const RUN: &str = "SELECT r.minidvodb_id, r.minidvodb_name, r.minidvodb_group, r
 const COPY: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.minidvodb_rsync_path, c.destination_host, c.fault, \
                     c.state, c.epoch, c.dtime FROM minidvodbCopy c";
 
-/// The three tables, with the columns that are read of them, each as a text that tells every two values apart:
+/// Sums are taken modulo this prime, the largest below 2^63.
+const PRIME: u64 = 9_223_372_036_854_775_783;
+
+/// The three tables; the column whose hash weighs a row, so that rows that are edited alike do not make up for
+/// each other (a CRC is linear); and the columns that are read, each as a text that tells every two values apart:
 /// a float as a double, because as a text it has six digits only.
-const SUMMED: [(&str, &str); 3] = [
-    ("minidvodbRun", "minidvodb_id, IFNULL(minidvodb_name, '~'), minidvodb_group, minidvodb_path, state"),
-    ("minidvodbProcessed", "minidvodb_id, fault"),
+const SUMMED: [(&str, &str, &str); 3] = [
+    (
+        "minidvodbRun",
+        "minidvodb_id",
+        "minidvodb_id, IFNULL(minidvodb_name, '~'), minidvodb_group, minidvodb_path, state",
+    ),
+    ("minidvodbProcessed", "minidvodb_id", "minidvodb_id, fault"),
     (
         "minidvodbCopy",
+        "minidvodbcopy_id",
         "minidvodbcopy_id, IFNULL(minidvodb_id, '~'), minidvodb_rsync_path, destination_host, fault, state, \
          IFNULL(UNIX_TIMESTAMP(epoch), '~'), IFNULL(CAST(dtime AS DOUBLE), '~')",
     ),
@@ -91,9 +100,9 @@ impl Database {
     /// Away or refused.
     pub fn buckets(&mut self) -> Result<Buckets, Trouble> {
         let mut buckets = Buckets::new();
-        for (table, (name, columns)) in (0..).zip(SUMMED) {
+        for (table, (name, id, columns)) in (0..).zip(SUMMED) {
             let query = format!(
-                "SELECT IF(minidvodb_id < 1, NULL, minidvodb_id DIV {BUCKET_IDS}), COUNT(*), CAST(SUM(CRC32(CONCAT_WS('\n', {columns}))) AS UNSIGNED) \
+                "SELECT IF(minidvodb_id < 1, NULL, minidvodb_id DIV {BUCKET_IDS}), COUNT(*), CAST(MOD(SUM(CRC32(CONCAT_WS('\n', {columns})) * (CRC32({id}) | 1)), {PRIME}) AS UNSIGNED) \
                  FROM {name} GROUP BY 1 ORDER BY NULL"
             );
             for row in self.conn.exec_iter(query, ())? {

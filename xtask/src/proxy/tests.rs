@@ -190,8 +190,7 @@ fn a_dropped_proxy_is_gone_and_so_are_its_connections() {
     let shared = Arc::downgrade(&fixture.proxy.shared);
     drop(fixture);
     assert!(open.read().is_err());
-    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
-    // Every thread had its share of it.
+    // Every thread had its share of it, the one that accepts connections too. (The port may be another's by now.)
     assert!(wait_until(LIMIT, || shared.strong_count() == 0));
 }
 
