@@ -280,6 +280,13 @@ pub struct Stray {
     pub why: String,
 }
 
+impl Stray {
+    /// A row of minidvodbCopy as a stray.
+    pub fn of(row: &TableRow, why: String) -> Self {
+        Self { minidvodb_id: row.minidvodb_id.0, row_id: row.id, host: row.content.host.clone(), why }
+    }
+}
+
 impl fmt::Display for Stray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.row_id {

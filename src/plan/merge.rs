@@ -151,13 +151,8 @@ pub fn merge(
             Some(_) => steps.push(Step::Bury(known.copy.id)),
         }
     }
-    steps.extend(left.into_iter().map(|(row, why)| Step::Leave(stray(&row, why))));
+    steps.extend(left.into_iter().map(|(row, why)| Step::Leave(Stray::of(&row, why))));
     steps
-}
-
-/// The row as a stray.
-fn stray(row: &TableRow, why: String) -> Stray {
-    Stray { minidvodb_id: row.minidvodb_id.0, row_id: row.id, host: row.content.host.clone(), why }
 }
 
 /// Spellings that the database takes for the same become one.
@@ -215,7 +210,7 @@ fn settle(known: &Known, mut row: TableRow, machine_of: impl Fn(&Host) -> Machin
     }
     // From here on the row may have to be taken: it must be one that a copy can be.
     if let Err(why) = place(&row, None, machine_of) {
-        return Some(Step::Leave(stray(&row, why)));
+        return Some(Step::Leave(Stray::of(&row, why)));
     }
     let winner = changed_here.then(|| winner(copy, &row.content));
     match winner {

@@ -163,7 +163,7 @@ impl Taking<'_, '_> {
         let (host, path) = match legal {
             Ok(legal) => legal,
             Err(refused) => {
-                left.push(stray(row, refused.to_string()));
+                left.push(Stray::of(row, refused.to_string()));
                 return Ok(());
             }
         };
@@ -183,12 +183,10 @@ impl Taking<'_, '_> {
                 self.meet_host(&copy)?;
                 // In this order the copy is never in the list of what the database does not have.
                 self.change.put_synced(&copy, row)?;
-                if let Err(taken) = self.change.put_copy(&copy)? {
-                    return Err(Failure::Damaged(format!("copies {} and {} are one", taken.copy, taken.by)));
-                }
+                self.change.put_known_copy(&copy)?;
                 self.report.came += 1;
             }
-            Err(why) => left.push(stray(row, why)),
+            Err(why) => left.push(Stray::of(row, why)),
         }
         Ok(())
     }
@@ -212,7 +210,7 @@ impl Taking<'_, '_> {
         let after = match merge::take(&copy, row, |host| self.machines.get(host), self.now) {
             Ok(after) => after,
             Err(why) => {
-                left.push(stray(row, why));
+                left.push(Stray::of(row, why));
                 return Ok(false);
             }
         };
@@ -222,7 +220,7 @@ impl Taking<'_, '_> {
             self.change.leave_staging(&copy)?;
         }
         if let Err(taken) = self.change.put_copy(&after)? {
-            left.push(stray(
+            left.push(Stray::of(
                 row,
                 format!("copy {} has minidvodb {} on that machine", taken.by, copy.minidvodb_id),
             ));
@@ -304,10 +302,6 @@ impl Taking<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn stray(row: &TableRow, why: String) -> Stray {
-    Stray { minidvodb_id: row.minidvodb_id.0, row_id: row.id, host: row.content.host.clone(), why }
 }
 
 /// What the database has kept, and the minidvodbs that it does not know.

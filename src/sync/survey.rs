@@ -70,10 +70,10 @@ pub(super) fn survey(
 ) -> Result<Survey, Stopped> {
     let identity = database.identity()?;
     database.begin_reading()?;
-    let (groups, mut known, synced, doubts) = context.ledger.read(|ledger| {
-        Ok((groups_of(ledger)?, ledger.buckets()?, ledger.count_synced()?, ledger.doubts()?))
+    let (groups, mut known, synced, doubts, ahead) = context.ledger.read(|ledger| {
+        let (groups, ahead) = (groups_of(ledger)?, ledger.minidvodbs_ahead()?);
+        Ok((groups, ledger.buckets()?, ledger.count_synced()?, ledger.doubts()?, ahead))
     })?;
-    let ahead = context.ledger.read(|ledger| ledger.minidvodbs_ahead())?;
     let names: Vec<String> = groups.iter().map(ToString::to_string).collect();
     let is_old = |at: Timestamp| context.now().as_second() - at.as_second() >= COMPARED_EVERY_S;
     let is_whole = record.groups != names || record.compared_at.is_none_or(is_old);
@@ -87,7 +87,6 @@ pub(super) fn survey(
         groups: &groups,
         is_dry: manner.is_dry,
         takes_at_once,
-        read: Vec::new(),
         minidvodbs: BTreeMap::new(),
         not_taken: HashMap::new(),
         strays: Strays::default(),
@@ -211,8 +210,6 @@ struct Looking<'c> {
     groups: &'c [Group],
     is_dry: bool,
     takes_at_once: bool,
-    /// The ranges of minidvodbRun that were read.
-    read: Vec<Range<u64>>,
     /// New or changed minidvodbs, by id.
     minidvodbs: BTreeMap<u64, Minidvodb>,
     /// Why some minidvodbs can't be taken.
@@ -258,7 +255,6 @@ impl Looking<'_> {
                 database.each_run_of(ids, |run| seen.extend(u64::try_from(run.id)))?;
             }
             self.drop_old_strays(&ranges, &seen)?;
-            self.read.extend(ranges);
         }
         Ok(())
     }
