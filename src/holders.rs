@@ -7,11 +7,17 @@ use camino::Utf8Path;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+/// The kernel lists its locks a page at a time, by position: where others come and go between two pages, one can
+/// be passed over. So what is not found is looked for again.
+const LOOKS: usize = 20;
+
 /// The process that holds a lock on `file`, with its command: "process 123 (minidvodbcopy run)".
 pub fn holder_of(file: &Utf8Path) -> String {
     let pid = fs::metadata(file).ok().and_then(|meta| {
-        let locks = fs::read_to_string("/proc/locks").ok()?;
-        pid_of_lock(&locks, meta.dev(), meta.ino())
+        (0..LOOKS).find_map(|_| {
+            let locks = fs::read_to_string("/proc/locks").ok()?;
+            pid_of_lock(&locks, meta.dev(), meta.ino())
+        })
     });
     match pid {
         Some(pid) => match command_of(pid) {
