@@ -3,11 +3,15 @@
 //! Invariant: everything typed is checked here or in the model before a command sees it; a usage error exits 2
 //! and has changed nothing.
 
+pub mod script;
+pub mod words;
+
 use std::ffi::OsString;
 
 use argh::FromArgs;
 use camino::Utf8PathBuf;
 
+use self::words::Word;
 use crate::error::{Error, Exit, Result};
 use crate::faults::Fault;
 use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Verify};
@@ -55,6 +59,7 @@ pub enum Command {
     Database(DatabaseCommand),
     Sync(Sync),
     Log(LogCommand),
+    Script(Script),
 }
 
 /// cron's command: one pass over every target whose host is on
@@ -525,6 +530,15 @@ pub struct LogShow {
     pub last: u64,
 }
 
+/// the words of the wiki page, one on each line, as pantasks' input files have them; a bad line stops it, and nothing of it is done
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "script", help_triggers("--help"))]
+pub struct Script {
+    /// the file, or - for standard input
+    #[argh(positional)]
+    pub file: String,
+}
+
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|refused| refused.to_string())
 }
@@ -647,8 +661,12 @@ fn file(text: &str) -> Result<Utf8PathBuf, String> {
 pub enum Asked {
     /// A command.
     Command(Box<Arguments>),
+    /// A word of the wiki page, with the options of the top level.
+    Word(Box<Arguments>, Word),
     /// A text to print: help, or the version.
     Text(String),
+    /// The usage line of a word that has another number of arguments: exit 2, and the line alone.
+    UsageLine(String),
 }
 
 /// Reads the command line, without the program's name.
@@ -656,8 +674,11 @@ pub enum Asked {
 /// # Errors
 /// Exit 2, with what to type instead.
 pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
-    let words = lower(arguments)?;
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (front, typed) = lower(arguments)?;
+    if typed.first().is_some_and(|first| words::is_word(first)) {
+        return parse_word(&front, &typed);
+    }
+    let words: Vec<&str> = front.iter().chain(&typed).map(String::as_str).collect();
     match Arguments::from_args(&["minidvodbcopy"], &words) {
         Ok(arguments) if arguments.version => {
             Ok(Asked::Text(concat!("minidvodbcopy ", env!("CARGO_PKG_VERSION"), "\n").to_owned()))
@@ -666,13 +687,36 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
             Err(Error::new(Exit::Usage, "no command is given").hint("`minidvodbcopy help` lists them"))
         }
         Ok(arguments) => Ok(Asked::Command(Box::new(arguments))),
-        Err(argh::EarlyExit { output, status: Ok(()) }) => Ok(Asked::Text(output)),
+        Err(argh::EarlyExit { output, status: Ok(()) }) => {
+            let is_about_all = typed.first().is_none_or(|first| first.starts_with('-'));
+            Ok(Asked::Text(if is_about_all { output + &words::section() } else { output }))
+        }
         Err(argh::EarlyExit { output, status: Err(()) }) => Err(usage_error(&output, &words)),
     }
 }
 
+/// Reads a word of the wiki page; the options of the top level stand in `front`.
+fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
+    if let Some(text) = words::help(typed) {
+        return Ok(Asked::Text(text));
+    }
+    let front: Vec<&str> = front.iter().map(String::as_str).collect();
+    let arguments = Arguments::from_args(&["minidvodbcopy"], &front)
+        .map_err(|early| usage_error(&early.output, &front))?;
+    let help = |subject: &str| format!("`minidvodbcopy help{subject}` shows what can be typed");
+    match words::parse(typed) {
+        Ok(word) => Ok(Asked::Word(Box::new(arguments), word)),
+        Err(words::Refused::Usage(line)) => Ok(Asked::UsageLine(line)),
+        Err(words::Refused::Unknown(why)) => Err(Error::usage(why).hint(help(""))),
+        Err(words::Refused::Value(why)) => {
+            let name = typed.iter().find(|word| *word != "server").map_or("", String::as_str);
+            Err(Error::usage(why).hint(help(&format!(" {name}"))))
+        }
+    }
+}
+
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 15] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -688,6 +732,7 @@ const COMMANDS: [(&str, &[&str]); 15] = [
     ("database", &["set", "show", "del"]),
     ("sync", &[]),
     ("log", &["add", "show"]),
+    ("script", &[]),
 ];
 
 /// A usage error in our words, with the help that fits.
@@ -717,8 +762,8 @@ fn usage_error(output: &str, words: &[&str]) -> Error {
 }
 
 /// Turns what people type into what the parser knows: `--x=y` into two words, `-h` into `--help`,
-/// `help X` into `X --help`, the options of the top level to the front, `import -` into its file.
-fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
+/// `help X` into `X --help`, `import -` into its file. The options of the top level come first, apart.
+fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut front, mut words, mut is_literal) = (Vec::new(), Vec::new(), false);
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -735,7 +780,9 @@ fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
             "-h" => words.push("--help".to_owned()),
             "-V" => words.push("--version".to_owned()),
             "-v" | "--verbose" | "-q" | "--quiet" => front.push(word),
-            "-" if words.last().is_some_and(|last| last == "import") => words.push("/dev/stdin".to_owned()),
+            "-" if words.last().is_some_and(|last| last == "import" || last == "script") => {
+                words.push("/dev/stdin".to_owned());
+            }
             "--state-dir" => {
                 front.push(word);
                 if let Some(value) = arguments.next() {
@@ -754,8 +801,7 @@ fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
         words.pop();
         words.push("--help".to_owned());
     }
-    front.extend(words);
-    Ok(front)
+    Ok((front, words))
 }
 
 fn utf8(argument: OsString) -> Result<String> {
@@ -779,7 +825,8 @@ mod tests {
     }
 
     fn lowered(words: &[&str]) -> Vec<String> {
-        lower(words.iter().map(OsString::from).collect()).unwrap()
+        let (front, words) = lower(words.iter().map(OsString::from).collect()).unwrap();
+        [front, words].concat()
     }
 
     fn parsed(words: &[&str]) -> Result<Asked> {
@@ -817,6 +864,9 @@ mod tests {
             &["show", "0"],
             &["show"],
             &["unknown"],
+            &["add.minidvob.copy", "ThreePi", "ipp0222", "/data"],
+            &["add.minidvodb.copy", "ThreePi", "ipp0222", "data"],
+            &["script"],
             &[],
         ] {
             let error = parsed(words).unwrap_err();
@@ -834,6 +884,8 @@ mod tests {
             &["run", "--help"],
             &["--version"],
             &["target", "-h"],
+            &["help", "add.minidvodb.copy"],
+            &["server", "module", "-h"],
         ] {
             assert!(matches!(parsed(words).unwrap(), Asked::Text(_)), "{words:?}");
         }

@@ -59,14 +59,18 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(arguments: Vec<OsString>) -> Result<Exit> {
-    let arguments = match cli::parse(arguments)? {
+    let (arguments, word) = match cli::parse(arguments)? {
         cli::Asked::Text(text) => {
             ui::Ui::new(false, false).print(&text)?;
             return Ok(Exit::Done);
         }
-        cli::Asked::Command(arguments) => arguments,
+        cli::Asked::UsageLine(line) => {
+            ui::Ui::new(false, false).usage_line(&line);
+            return Ok(Exit::Usage);
+        }
+        cli::Asked::Command(arguments) => (arguments, None),
+        cli::Asked::Word(arguments, word) => (arguments, Some(word)),
     };
-    let Some(command) = arguments.command else { return Err(Error::bug("no command")) };
     let environment = |name: &str| std::env::var_os(name);
     let state_dir = state::locate(arguments.state_dir.as_deref(), environment)?;
     let context = Context {
@@ -79,7 +83,11 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
         mysql_password: mysql_password(environment)?,
         clock: jiff::Timestamp::now,
     };
-    commands::execute(&context, command)
+    match (word, arguments.command) {
+        (Some(word), _) => commands::execute_word(&context, word),
+        (None, Some(command)) => commands::execute(&context, command),
+        (None, None) => Err(Error::bug("no command")),
+    }
 }
 
 /// Who runs this, as the environment has it, which cron sets too.

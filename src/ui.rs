@@ -48,6 +48,11 @@ impl Ui {
         self.line(text);
     }
 
+    /// How a word of the wiki page is used: the line alone, as pantasks printed it.
+    pub fn usage_line(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{}", escape_lines(text));
+    }
+
     fn line(&self, text: &str) {
         // With standard error gone there is nobody left to tell.
         let _ = writeln!(std::io::stderr().lock(), "minidvodbcopy: {}", escape_lines(text));

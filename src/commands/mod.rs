@@ -15,12 +15,15 @@ mod log;
 mod minidvodb;
 mod revert;
 mod run;
+mod script;
 mod show;
 mod stage;
 mod sync;
 mod target;
+mod words;
 
 use crate::cli::Command;
+use crate::cli::words::Word;
 use crate::error::{Error, Exit, Result};
 use crate::ledger::{Failure, Snapshot};
 use crate::pass::Context;
@@ -51,7 +54,17 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Database(database) => database::execute(context, database),
         Command::Sync(sync) => sync::execute(context, &sync),
         Command::Log(log) => log::execute(context, log),
+        Command::Script(script) => script::execute(context, &script),
     }
+}
+
+/// Carries out a word of the wiki page.
+///
+/// # Errors
+/// Whatever ends it early.
+pub fn execute_word(context: &Context, word: Word) -> Result<Exit> {
+    state::check(&context.state_dir)?;
+    words::execute(context, &[words::Step { word, place: None }])
 }
 
 /// Reads the ledger; where there is none yet, says so on standard error and gives nothing.

@@ -2,16 +2,17 @@
 
 use crate::cli::Run;
 use crate::error::{Error, Exit, Result};
-use crate::pass::{self, Context, Order, Summary};
+use crate::pass::{self, Context, Order, Summary, WhenOff};
 use crate::plan::load::Eagerness;
 
 pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
     let order = Order {
         host: run.host,
         group: run.group,
+        among: None,
         limit: run.limit,
         eagerness: Eagerness::Scheduled,
-        is_off_served: false,
+        when_off: WhenOff::PassOver,
         must_have_lock: false,
         counts_waiting: run.json || context.ui.is_heard(),
     };

@@ -10,6 +10,8 @@ mod preview;
 mod report;
 mod standing;
 
+use std::collections::BTreeSet;
+
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
@@ -70,6 +72,17 @@ impl Context {
     }
 }
 
+/// What a target gets of a pass while its host is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenOff {
+    /// Nothing.
+    PassOver,
+    /// Its queue is filled; nothing is copied, and the host is not asked for anything.
+    QueueOnly,
+    /// As if it were on.
+    Serve,
+}
+
 /// Which targets to serve, and how.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -77,12 +90,14 @@ pub struct Order {
     pub host: Option<Host>,
     /// This group only.
     pub group: Option<Group>,
+    /// These targets only.
+    pub among: Option<BTreeSet<(Host, Group)>>,
     /// At most so many copies are tried.
     pub limit: Option<u64>,
     /// Whether waits are waited for.
     pub eagerness: Eagerness,
-    /// Also hosts that are off.
-    pub is_off_served: bool,
+    /// What is done for hosts that are off.
+    pub when_off: WhenOff,
     /// A target that another pass has is an error, not to be passed over.
     pub must_have_lock: bool,
     /// Whether somebody wants to know how many copies wait.
@@ -95,6 +110,13 @@ struct Served {
     target: Target,
     host: HostRecord,
     stages: Stages,
+}
+
+impl Order {
+    /// Whether copies are loaded for a host, or its queue filled at most.
+    fn is_loading(&self, stages: Stages, host: &HostRecord) -> bool {
+        stages.load && (host.is_on || self.when_off == WhenOff::Serve)
+    }
 }
 
 /// One pass.
@@ -172,9 +194,13 @@ pub fn preview(context: &Context, order: &Order, extra: Option<Target>) -> Resul
 }
 
 fn is_ordered(order: &Order, target: &Target, host: &HostRecord) -> bool {
-    (host.is_on || order.is_off_served)
+    (host.is_on || order.when_off != WhenOff::PassOver)
         && order.host.as_ref().is_none_or(|wanted| *wanted == target.host)
         && order.group.as_ref().is_none_or(|wanted| *wanted == target.group)
+        && order
+            .among
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&(target.host.clone(), target.group.clone())))
 }
 
 fn ordered_targets(ledger: &Snapshot, order: &Order) -> Result<Vec<(Target, HostRecord)>, Failure> {
@@ -217,7 +243,7 @@ fn has_work(
     {
         return Ok(true);
     }
-    if !stages.load {
+    if !order.is_loading(stages, host) {
         return Ok(false);
     }
     let standings = [host.standing.as_ref(), target.standing.as_ref()];
@@ -270,7 +296,7 @@ impl Pass<'_> {
             self.queue(&served)?;
             self.partner.catch_up(self.context)?;
         }
-        if !served.stages.load {
+        if !self.order.is_loading(served.stages, &served.host) {
             return Ok(());
         }
         if !served.stages.run {
@@ -367,7 +393,7 @@ impl Pass<'_> {
         while !self.is_limit_reached() {
             self.context.check_stop()?;
             let Some(served) = self.current(target)? else { return Ok(()) };
-            if !served.stages.load || !served.stages.run {
+            if !self.order.is_loading(served.stages, &served.host) || !served.stages.run {
                 return Ok(());
             }
             let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };

@@ -31,4 +31,6 @@ mod sync_kills;
 mod tables;
 mod values;
 mod verify;
+mod wiki;
+mod words;
 mod world;
