@@ -5,8 +5,10 @@
 //! everything for a target happens under its lock; a fault of one copy never keeps the next one waiting; a
 //! fault of a host or target leaves its queue as it was; a pass that has nothing to do commits nothing.
 
+mod adopt;
 mod attempt;
 mod preview;
+mod recopy;
 mod report;
 mod standing;
 
@@ -77,6 +79,8 @@ pub struct Order {
     pub host: Option<Host>,
     /// This group only.
     pub group: Option<Group>,
+    /// This copy only, and nothing is queued.
+    pub copy: Option<CopyId>,
     /// At most so many copies are tried.
     pub limit: Option<u64>,
     /// Whether waits are waited for.
@@ -265,8 +269,9 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn serve(&mut self, target: &Target) -> Result<()> {
         self.settle_interrupted(target)?;
+        self.settle_exchanges(target)?;
         let Some(served) = self.current(target)? else { return Ok(()) };
-        if served.stages.queue {
+        if served.stages.queue && self.order.copy.is_none() {
             self.queue(&served)?;
             self.partner.catch_up(self.context)?;
         }
@@ -408,7 +413,7 @@ impl Pass<'_> {
             ledger.pending_until(&served.target.host, &served.target.group, after, |copy| {
                 let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
                 let verdict = load::judge(&copy, minidvodb.as_ref(), now, self.order.eagerness);
-                if verdict == Verdict::Serve {
+                if verdict == Verdict::Serve && self.order.copy.is_none_or(|only| only == copy.id) {
                     next = Some((copy, minidvodb));
                 }
                 Ok(next.is_none())
@@ -429,7 +434,7 @@ impl Pass<'_> {
             ledger.each_pending(&target.host, &target.group, |copy| {
                 // A younger one was said when it was met, less than a day ago.
                 let is_due = notice::is_reminder_due(copy.epoch, now);
-                if let Some(state) = copy.fault().filter(|_| is_due)
+                if let Some(state) = copy.fault_of_making().filter(|_| is_due)
                     && state.class != Class::Retry
                     && state.fault.scope() == Scope::Copy
                 {

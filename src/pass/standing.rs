@@ -7,7 +7,7 @@ use super::{Context, Deed, Pass, Served};
 use crate::error::Result;
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
-use crate::model::{AbsolutePath, Copy, CopyState, Group, Host, Standing, Target, staging_path};
+use crate::model::{AbsolutePath, Copy, Group, Host, Standing, Target, staging_path};
 use crate::plan::load::{self, Door};
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Place, View};
@@ -226,7 +226,7 @@ impl Pass<'_> {
             let copy = self.context.ledger.read(|ledger| ledger.copy(copy_id))?;
             // Another copy may have the place by now.
             let is_used_again = copy.is_some_and(|copy| {
-                copy.is_new() && staging_path(&copy.path, &ledger_id, &copy.name) == path
+                copy.is_to_be_made() && staging_path(&copy.path, &ledger_id, &copy.name) == path
             }) || self.has_owner(target, &path, &ledger_id)?;
             let is_settled = is_used_again
                 || match destination::remove_staging(&mut connection, &path, &ledger_id, setting, &watch) {
@@ -327,15 +327,13 @@ pub(super) fn clear_code(
 ) -> Result<(), Failure> {
     let mut showing: Vec<Copy> = Vec::new();
     change.each_pending(host, group, |copy| {
-        if copy.fault().is_some_and(|state| state.fault.scope() == scope) {
+        if copy.fault_of_making().is_some_and(|state| state.fault.scope() == scope) {
             showing.push(copy);
         }
         Ok(())
     })?;
     for mut copy in showing {
-        if let CopyState::New { fault, .. } = &mut copy.state {
-            *fault = None;
-        }
+        copy.set_fault_of_making(None);
         copy.touch(now);
         change.put_known_copy(&copy)?;
     }

@@ -215,8 +215,9 @@ impl Taking<'_, '_> {
             }
         };
         self.meet_host(&after)?;
-        let stays = (&after.host, &after.path) == (&copy.host, &copy.path) && after.is_new() == copy.is_new();
-        if !stays && copy.is_new() {
+        let stays = (&after.host, &after.path) == (&copy.host, &copy.path)
+            && after.is_to_be_made() == copy.is_to_be_made();
+        if !stays && copy.is_to_be_made() {
             self.change.leave_staging(&copy)?;
         }
         if let Err(taken) = self.change.put_copy(&after)? {
