@@ -76,6 +76,9 @@ pub(super) fn revert(context: &Context, meant: Meant<'_>, taken: Taken) -> Resul
             let mut after = before.clone();
             after.revert(taken, now);
             change.put_known_copy(&after)?;
+            if let Some(state) = before.fault() {
+                change.forget_logged_fault(&before.host, &before.group, state.fault)?;
+            }
         }
         log_revert(context, change, &reverted, taken)?;
         Ok(reverted)

@@ -14,6 +14,7 @@ use super::records::{
 };
 use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
+use crate::faults::Fault;
 use crate::model::{
     Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId, DatabaseRecord, EMPTY_SUM,
     Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES, Stages, Stray, TableRow,
@@ -188,6 +189,14 @@ impl<'t> Change<'t> {
         self.tables.targets.put(&key, &bytes.as_slice())?;
         self.is_dirty = true;
         Ok(())
+    }
+
+    /// Lets the next fault of this kind at a target be the first one again; false where none was.
+    pub fn forget_logged_fault(&mut self, host: &Host, group: &Group, fault: Fault) -> Result<bool, Failure> {
+        let Some(mut target) = self.target(host, group)? else { return Ok(false) };
+        let was_logged = target.logged_faults.remove(&fault.code());
+        self.put_target(&target)?;
+        Ok(was_logged)
     }
 
     /// Forgets a target; its copies stay. False where there is none.

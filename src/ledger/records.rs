@@ -6,6 +6,8 @@
 //! Invariant: a record whose checksum is wrong, or which holds a value that is not legal, is an error that
 //! names the record; it never becomes a value of the model.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::Xxh3;
@@ -242,6 +244,8 @@ pub(super) struct TargetRecord {
     queued_through: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reminded_at_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    logged_faults: BTreeSet<i16>,
 }
 
 impl Record for TargetRecord {
@@ -265,6 +269,7 @@ impl Record for TargetRecord {
             standing: value.standing.as_ref().map(StandingRecord::from_value),
             queued_through: value.queued_through,
             reminded_at_us: value.reminded_at.map(Timestamp::as_microsecond),
+            logged_faults: value.logged_faults.clone(),
         }
     }
 
@@ -290,6 +295,7 @@ impl Record for TargetRecord {
             standing: self.standing.map(StandingRecord::into_value).transpose()?,
             queued_through: self.queued_through,
             reminded_at: self.reminded_at_us.map(time).transpose()?,
+            logged_faults: self.logged_faults,
         })
     }
 }

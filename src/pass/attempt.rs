@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::standing::Proof;
-use super::{Context, Deed, Pass, Served, recopy};
+use super::{Context, Deed, Pass, Served, diary, recopy};
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
@@ -95,6 +95,7 @@ impl Pass<'_> {
             };
             if !change.claim_final_path(&copy)? {
                 set_collision(&mut copy, now);
+                diary::met_fault(change, &copy, &Met::new(Fault::NameCollision, copy.final_path()), now)?;
                 change.put_known_copy(&copy)?;
                 return Ok(Some((copy, None, String::new())));
             }
@@ -168,6 +169,7 @@ impl Pass<'_> {
                 };
                 change.put_attempt(&copy, &attempt)?;
                 change.put_known_copy(&copy)?;
+                diary::interrupted(change, &copy, &attempt, now)?;
                 settled.push((copy, attempt));
             }
             Ok(())
@@ -673,9 +675,16 @@ impl<'p> Run<'_, 'p> {
         self.copy.is_suspicious = false;
         self.copy.to_send_bytes = Some(0);
         self.copy.touch(now);
-        self.write_end_with(|change, copy| match &finished.replaced {
-            Some(_) => change.leave_old(copy),
-            None => Ok(()),
+        let recovered_from = before.filter(|fault| fault.scope() == Scope::Copy);
+        self.write_end_with(|change, copy| {
+            if finished.replaced.is_some() {
+                change.leave_old(copy)?;
+                diary::replaced(change, copy, now)?;
+            }
+            if finished.published.is_none() {
+                diary::adopted(change, copy, now)?;
+            }
+            recovered_from.map_or(Ok(()), |fault| diary::recovered(change, copy, fault, now))
         })?;
         if let Some(mut connection) = finished.replaced {
             self.remove_old(&mut connection)?;
@@ -690,7 +699,7 @@ impl<'p> Run<'_, 'p> {
             dtime_s,
             verified.as_str()
         );
-        match before.filter(|fault| fault.scope() == Scope::Copy) {
+        match recovered_from {
             Some(fault) => context.ui.notice(&format!("{what}; recovered from {fault}")),
             None => context.ui.tell(&what),
         }
@@ -712,7 +721,10 @@ impl<'p> Run<'_, 'p> {
             Scope::Copy => retry::after_fault(&mut self.copy, met, now),
             Scope::Host | Scope::Target => retry::after_standing_fault(&mut self.copy, met.fault, now),
         }
-        self.write_end()?;
+        self.write_end_with(|change, copy| match scope {
+            Scope::Copy => diary::met_fault(change, copy, met, now),
+            Scope::Host | Scope::Target => Ok(()),
+        })?;
         self.pass.summary.faulted += 1;
         let deed =
             deed(&self.copy, "faulted", Some(met.fault), self.attempt.seconds, Some(met.message.clone()));
@@ -745,7 +757,8 @@ impl<'p> Run<'_, 'p> {
             Outcome::Interrupted
         };
         self.copy.dtime_s = Some(self.began.elapsed().as_secs_f32());
-        self.write_end()?;
+        let attempt = self.attempt.clone();
+        self.write_end_with(|change, copy| diary::interrupted(change, copy, &attempt, now))?;
         if self.attempt.outcome == Outcome::Interrupted {
             self.context().ui.tell(&format!("{}: interrupted: {why}", title(&self.copy)));
             self.pass.summary.done.push(deed(

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod attempt;
+mod diary;
 mod preview;
 mod recopy;
 mod report;
@@ -19,7 +20,7 @@ pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 
 use crate::error::{Error, Result};
-use crate::faults::{Class, Scope};
+use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
 use crate::model::{Copy, CopyId, Group, Host, HostRecord, Minidvodb, Stages, Target};
@@ -340,12 +341,22 @@ impl Pass<'_> {
                     copy.touch(now);
                     if decision == Decision::Collision {
                         attempt::set_collision(&mut copy, now);
+                        diary::met_fault(
+                            change,
+                            &copy,
+                            &Met::new(Fault::NameCollision, copy.final_path()),
+                            now,
+                        )?;
                         collisions.push(copy.clone());
                     }
                     change.put_known_copy(&copy)?;
                     queued += 1;
                 }
                 target.queued_through = found.through;
+                // Collisions were logged with the target meanwhile.
+                target.logged_faults = change
+                    .target(&target.host, &target.group)?
+                    .map_or_else(Default::default, |target| target.logged_faults);
                 change.put_target(&target)?;
                 Ok((queued, collisions, found.has_more))
             })?;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::survey::{by_minidvodb, known_of, why_not_taken};
-use super::{Machines, PROGRAM, Report, Stopped};
+use super::{Machines, Report, Stopped};
 use crate::database::{Database, Trouble};
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{
@@ -285,7 +285,7 @@ impl Taking<'_, '_> {
     }
 
     fn log(&mut self, copy: CopyId, text: String) -> Result<(), Failure> {
-        let entry = LogEntry { at: self.now, who: PROGRAM.to_owned(), copy: Some(copy), text };
+        let entry = LogEntry::of_program(self.now, Some(copy), text);
         self.change.add_log(&entry)
     }
 
