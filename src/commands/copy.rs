@@ -13,6 +13,7 @@ pub(super) fn execute(context: &Context, copy: CopyGroup) -> Result<Exit> {
         host: Some(copy.host.clone()),
         group: Some(copy.group.clone()),
         among: None,
+        copy: None,
         limit: copy.limit,
         eagerness: Eagerness::Now,
         when_off: WhenOff::Serve,

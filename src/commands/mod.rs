@@ -3,6 +3,7 @@
 //! Invariant: a command reads, decides by the parts, writes in one transaction where it can, and says what it
 //! did. Commands print through `ui` only.
 
+mod by_hand;
 mod copies;
 mod copy;
 mod database;
@@ -13,6 +14,7 @@ mod ledger;
 mod list;
 mod log;
 mod minidvodb;
+mod recopy;
 mod revert;
 mod run;
 mod script;
@@ -20,6 +22,7 @@ mod show;
 mod stage;
 mod sync;
 mod target;
+mod update;
 mod words;
 
 use crate::cli::Command;
@@ -48,6 +51,8 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::List(list) => list::execute(context, &list),
         Command::Show(show) => show::execute(context, &show),
         Command::Revert(revert) => revert::execute(context, &revert),
+        Command::Update(update) => update::execute(context, &update),
+        Command::Recopy(recopy) => recopy::execute(context, &recopy),
         Command::Faults(faults) => faults::execute(context, &faults),
         Command::Export(export) => export::execute(context, &export),
         Command::Ledger(ledger) => ledger::execute(context, ledger),

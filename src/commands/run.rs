@@ -10,6 +10,7 @@ pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
         host: run.host,
         group: run.group,
         among: None,
+        copy: None,
         limit: run.limit,
         eagerness: Eagerness::Scheduled,
         when_off: WhenOff::PassOver,

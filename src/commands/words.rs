@@ -48,6 +48,7 @@ pub(super) fn execute(context: &Context, steps: &[Step]) -> Result<Exit> {
         host: None,
         group: None,
         among: Some(added),
+        copy: None,
         limit: None,
         eagerness: Eagerness::Scheduled,
         when_off: WhenOff::QueueOnly,

@@ -362,7 +362,7 @@ pub trait Look: HasTables {
         let range = (host, group, after.0.saturating_add(1))..=(host, group, u64::MAX);
         for entry in self.tables().pending().range(range)? {
             let copy = self.indexed_copy(entry?.0.value().2, tables::PENDING.name())?;
-            if !copy.is_new() || copy.host.as_str() != host || copy.group.as_str() != group {
+            if !copy.is_to_be_made() || copy.host.as_str() != host || copy.group.as_str() != group {
                 return Err(Failure::Damaged(format!(
                     "copy {} stands in the wrong place of the queue",
                     copy.id

@@ -5,8 +5,11 @@
 //! everything for a target happens under its lock; a fault of one copy never keeps the next one waiting; a
 //! fault of a host or target leaves its queue as it was; a pass that has nothing to do commits nothing.
 
+mod adopt;
 mod attempt;
+mod diary;
 mod preview;
+mod recopy;
 mod report;
 mod standing;
 
@@ -19,7 +22,7 @@ pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 
 use crate::error::{Error, Result};
-use crate::faults::{Class, Scope};
+use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
 use crate::model::{Copy, CopyId, Group, Host, HostRecord, Minidvodb, Stages, Target};
@@ -92,6 +95,8 @@ pub struct Order {
     pub group: Option<Group>,
     /// These targets only.
     pub among: Option<BTreeSet<(Host, Group)>>,
+    /// This copy only, and nothing is queued.
+    pub copy: Option<CopyId>,
     /// At most so many copies are tried.
     pub limit: Option<u64>,
     /// Whether waits are waited for.
@@ -113,9 +118,9 @@ struct Served {
 }
 
 impl Order {
-    /// Whether copies are loaded for a host, or its queue filled at most.
-    fn is_loading(&self, stages: Stages, host: &HostRecord) -> bool {
-        stages.load && (host.is_on || self.when_off == WhenOff::Serve)
+    /// Whether a host is asked for anything; else its queue is filled at most.
+    fn serves(&self, host: &HostRecord) -> bool {
+        host.is_on || self.when_off == WhenOff::Serve
     }
 }
 
@@ -243,7 +248,7 @@ fn has_work(
     {
         return Ok(true);
     }
-    if !order.is_loading(stages, host) {
+    if !stages.load || !order.serves(host) {
         return Ok(false);
     }
     let standings = [host.standing.as_ref(), target.standing.as_ref()];
@@ -291,12 +296,13 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn serve(&mut self, target: &Target) -> Result<()> {
         self.settle_interrupted(target)?;
+        self.settle_exchanges(target)?;
         let Some(served) = self.current(target)? else { return Ok(()) };
-        if served.stages.queue {
+        if served.stages.queue && self.order.copy.is_none() {
             self.queue(&served)?;
             self.partner.catch_up(self.context)?;
         }
-        if !self.order.is_loading(served.stages, &served.host) {
+        if !served.stages.load || !self.order.serves(&served.host) {
             return Ok(());
         }
         if !served.stages.run {
@@ -361,12 +367,22 @@ impl Pass<'_> {
                     copy.touch(now);
                     if decision == Decision::Collision {
                         attempt::set_collision(&mut copy, now);
+                        diary::met_fault(
+                            change,
+                            &copy,
+                            &Met::new(Fault::NameCollision, copy.final_path()),
+                            now,
+                        )?;
                         collisions.push(copy.clone());
                     }
                     change.put_known_copy(&copy)?;
                     queued += 1;
                 }
                 target.queued_through = found.through;
+                // Collisions were logged with the target meanwhile.
+                target.logged_faults = change
+                    .target(&target.host, &target.group)?
+                    .map_or_else(Default::default, |target| target.logged_faults);
                 change.put_target(&target)?;
                 Ok((queued, collisions, found.has_more))
             })?;
@@ -393,7 +409,7 @@ impl Pass<'_> {
         while !self.is_limit_reached() {
             self.context.check_stop()?;
             let Some(served) = self.current(target)? else { return Ok(()) };
-            if !self.order.is_loading(served.stages, &served.host) || !served.stages.run {
+            if !self.order.serves(&served.host) || !served.stages.load || !served.stages.run {
                 return Ok(());
             }
             let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };
@@ -434,7 +450,7 @@ impl Pass<'_> {
             ledger.pending_until(&served.target.host, &served.target.group, after, |copy| {
                 let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
                 let verdict = load::judge(&copy, minidvodb.as_ref(), now, self.order.eagerness);
-                if verdict == Verdict::Serve {
+                if verdict == Verdict::Serve && self.order.copy.is_none_or(|only| only == copy.id) {
                     next = Some((copy, minidvodb));
                 }
                 Ok(next.is_none())
@@ -455,7 +471,7 @@ impl Pass<'_> {
             ledger.each_pending(&target.host, &target.group, |copy| {
                 // A younger one was said when it was met, less than a day ago.
                 let is_due = notice::is_reminder_due(copy.epoch, now);
-                if let Some(state) = copy.fault().filter(|_| is_due)
+                if let Some(state) = copy.fault_of_making().filter(|_| is_due)
                     && state.class != Class::Retry
                     && state.fault.scope() == Scope::Copy
                 {

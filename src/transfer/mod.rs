@@ -7,6 +7,7 @@
 
 pub mod destination;
 mod df;
+pub mod exchange;
 pub mod guard;
 pub mod manifest;
 mod outcome;

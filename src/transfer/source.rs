@@ -180,10 +180,21 @@ impl Source {
     /// words; nothing where it does not. A folder's size and time are its file system's own business, and so is
     /// a symlink's time.
     pub fn differs_from(&self, there: &[Staged]) -> Option<String> {
+        self.differences(there, true)
+    }
+
+    /// How what lies in a folder at the destination could never be completed to be this: as
+    /// [`Self::differs_from`], but for what is missing there.
+    pub fn conflicts_with(&self, there: &[Staged]) -> Option<String> {
+        self.differences(there, false)
+    }
+
+    fn differences(&self, there: &[Staged], counts_missing: bool) -> Option<String> {
         let mut there: HashMap<&[u8], &Staged> = there.iter().map(|staged| (&*staged.path, staged)).collect();
         let mut differences = Vec::new();
         for entry in &self.entries {
             let is_equal = match (entry.kind, there.remove(&*entry.path)) {
+                (_, None) if !counts_missing => continue,
                 (_, None) => {
                     differences.push(format!("{} is missing there", shown(&entry.path)));
                     continue;
