@@ -45,8 +45,8 @@ fn line(bytes: &[u8]) -> Result<Option<Word>, String> {
         return Err("it has a NUL byte: is this a text file?".to_owned());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    let mut typed = shlex::split(text)
-        .ok_or_else(|| "a quote is not closed, or a backslash ends the line".to_owned())?;
+    let mut typed =
+        shlex::split(text).ok_or_else(|| "a quote is not closed, or a backslash ends the line".to_owned())?;
     // Lines are also pasted from a shell.
     if typed.first().is_some_and(|first| first == "minidvodbcopy") {
         typed.remove(0);
@@ -104,7 +104,10 @@ mod tests {
         let good = "add.minidvodb.host h\n";
         let usage = "USAGE: add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)";
         assert_eq!(bad(format!("{good}{good}add.minidvodb.copy G\nx\n")), (3, usage.to_owned()));
-        assert_eq!(bad("add.minidvodb.copy G h /p '").1, "a quote is not closed, or a backslash ends the line");
+        assert_eq!(
+            bad("add.minidvodb.copy G h /p '").1,
+            "a quote is not closed, or a backslash ends the line"
+        );
         assert_eq!(bad("show.minidvodb.host \\").1, "a quote is not closed, or a backslash ends the line");
         assert_eq!(bad(b"\n\xff\n"), (2, "it is not UTF-8".to_owned()));
         assert_eq!(bad(b"\n\n# \0"), (3, "it has a NUL byte: is this a text file?".to_owned()));
@@ -117,7 +120,18 @@ mod tests {
     #[test]
     fn no_bytes_make_it_panic() {
         let pieces: [&[u8]; 12] = [
-            b"add.minidvodb.copy", b" ", b"'", b"\"", b"\\", b"#", b"\n", b"\r", b"\0", b"\xff", b"server", b"--",
+            b"add.minidvodb.copy",
+            b" ",
+            b"'",
+            b"\"",
+            b"\\",
+            b"#",
+            b"\n",
+            b"\r",
+            b"\0",
+            b"\xff",
+            b"server",
+            b"--",
         ];
         // Every sequence of five pieces: a quarter of a million small scripts.
         for number in 0..pieces.len().pow(5) {

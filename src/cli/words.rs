@@ -100,9 +100,7 @@ const FORMS: [Form; 15] = [
         name: "del.minidvodb.copy",
         arguments: &["(host)", "(minidvodb_group)"],
         meaning: "stop copying a group to a host; its new copies are kept, and not served",
-        read: |given| {
-            Ok(Word::DelCopy(TargetDel { host: host(at(given, 0))?, group: group(at(given, 1))? }))
-        },
+        read: |given| Ok(Word::DelCopy(TargetDel { host: host(at(given, 0))?, group: group(at(given, 1))? })),
     },
     Form {
         name: "show.minidvodb.copy",
@@ -296,7 +294,8 @@ mod tests {
 
     #[test]
     fn every_word_has_its_usage_line_as_the_page_writes_it() {
-        let lines: Vec<String> = FORMS.iter().map(|form| refusal(&format!("{} 1 2 3 4", form.name))).collect();
+        let lines: Vec<String> =
+            FORMS.iter().map(|form| refusal(&format!("{} 1 2 3 4", form.name))).collect();
         expect![[r#"
             USAGE: server module (module)
             USAGE: add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)
@@ -321,7 +320,8 @@ mod tests {
     fn any_other_number_of_arguments_gets_the_usage_line() {
         let right = "add.minidvodb.copy G h /p";
         assert!(parse(&right.split(' ').collect::<Vec<_>>()).is_ok());
-        for line in ["", " G", " G h", " G h /p /q", " --dry-run h /p", " -x G h /p", " -- G h", " G h /p --"] {
+        for line in ["", " G", " G h", " G h /p /q", " --dry-run h /p", " -x G h /p", " -- G h", " G h /p --"]
+        {
             let line = format!("add.minidvodb.copy{line}");
             let usage = "USAGE: add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)";
             if line.ends_with("--") {
@@ -373,7 +373,9 @@ mod tests {
 
     #[test]
     fn help_is_asked_for_in_front_of_two_dashes_only() {
-        assert!(help(&["add.minidvodb.copy", "--help"]).is_some_and(|text| text.contains("(minidvodbcopy_path)")));
+        assert!(
+            help(&["add.minidvodb.copy", "--help"]).is_some_and(|text| text.contains("(minidvodbcopy_path)"))
+        );
         assert!(help(&["server", "--help"]).is_some_and(|text| text.contains("server module (module)")));
         assert!(help(&["add.minidvodb.copy", "--", "--help"]).is_none());
         assert!(help(&["add.minidvob.copy", "--help"]).is_none());

@@ -36,11 +36,9 @@ fn switch(context: &Context, named: &[Stage], is_on: bool) -> Result<Stages> {
 pub(super) fn set(change: &mut Change<'_>, named: &[Stage], is_on: bool) -> Result<Stages, Failure> {
     let mut stages = change.stages()?;
     let is_meant = |stage: Stage| named.is_empty() || named.contains(&stage);
-    for (stage, switch) in [
-        (Stage::Queue, &mut stages.queue),
-        (Stage::Load, &mut stages.load),
-        (Stage::Run, &mut stages.run),
-    ] {
+    for (stage, switch) in
+        [(Stage::Queue, &mut stages.queue), (Stage::Load, &mut stages.load), (Stage::Run, &mut stages.run)]
+    {
         if is_meant(stage) {
             *switch = is_on;
         }

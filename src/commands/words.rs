@@ -165,8 +165,7 @@ fn lock_moved(context: &Context, steps: &[Step]) -> Result<Vec<PassLock>> {
         let Word::AddCopy(words) = &step.word else { continue };
         let key = (&words.host, &words.group);
         if !locks.contains_key(&key)
-            && let Some(lock) =
-                target::lock_if_it_moves(context, words).map_err(|error| step.blame(error))?
+            && let Some(lock) = target::lock_if_it_moves(context, words).map_err(|error| step.blame(error))?
         {
             locks.insert(key, lock);
         }

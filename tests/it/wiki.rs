@@ -176,7 +176,10 @@ fn every_command_of_the_table_is_one_line_and_ours() {
         for command in commands {
             let words = shlex::split(&command).unwrap_or_else(|| panic!("README.md:{line}: {command}"));
             let program = words.first().map(String::as_str);
-            assert!(matches!(program, Some("minidvodbcopy" | "minidvodbtool")), "README.md:{line}: {command}");
+            assert!(
+                matches!(program, Some("minidvodbcopy" | "minidvodbtool")),
+                "README.md:{line}: {command}"
+            );
         }
     }
 }
@@ -202,4 +205,20 @@ fn every_row_of_the_page_is_in_the_table() {
     for wanted in OF_THE_PAGE {
         assert!(rows.iter().any(|row| row.page.starts_with(wanted)), "no row for {wanted}");
     }
+}
+
+#[test]
+fn a_row_updated_by_hand_has_what_was_set_and_the_log_says_so() {
+    let world = World::new();
+    super::shown::queue(&world, "ThreePi", "ipp0222", 2);
+    world.ok(&["update", "--id", "2", "--set-fault", "4", "--set-dtime", "1.5"]);
+    assert_eq!((world.standing(1).as_str(), world.standing(2).as_str()), ("new 0", "new 4"));
+    assert_eq!(world.copy(2)["dtime"], 1.5);
+    world.ok(&["update", "--id", "2", "--set-fault", "0", "--set-dtime", "0"]);
+    assert_eq!(world.standing(2), "new 0");
+    assert_eq!(world.copy(2)["dtime"], 0.0);
+    world.ok(&["log", "add", "ipp022 was away"]);
+    let log = world.ok(&["log", "show"]).stdout;
+    assert!(log.lines().last().unwrap().ends_with("  ipp022 was away"), "{log}");
+    assert!(log.lines().count() >= 3, "{log}");
 }

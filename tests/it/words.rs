@@ -104,7 +104,9 @@ fn the_page_s_example_on_standard_input_copies() {
     known(&world, 1);
     // As it is pasted from a shell, without a newline at its end.
     let typed: Vec<String> = EXAMPLE.lines().map(|line| format!("minidvodbcopy {line}")).collect();
-    run_with_input(&world, &["script", "-"], here(&world, &typed.join("\n")).as_bytes()).expect(0).is_silent();
+    run_with_input(&world, &["script", "-"], here(&world, &typed.join("\n")).as_bytes())
+        .expect(0)
+        .is_silent();
     assert_eq!(world.standing(1), "full 0");
     world.expect_arrived("ThreePi.1");
 }
@@ -191,7 +193,7 @@ fn an_interrupt_ends_the_first_pass_safely_and_the_next_one_goes_on() {
     let file = script(&world, content);
     let pass = world.start(&["script", file.as_str()]);
     slow::until_staged(&world, "ThreePi.1", slow::FIRST_BYTES);
-    processes::send(pass.id(), Signal::Interrupt).unwrap();
+    processes::signal(pass.id(), Signal::INT).unwrap();
     finish(pass).expect(130);
     assert_eq!(world.standing(1), "new 0");
     world.ok(&["run"]);
@@ -266,7 +268,10 @@ fn what_is_deleted_is_what_the_page_says() {
     assert_eq!(on(&world), "");
     // What is not there is refused as `target del` and `host del` refuse it.
     for (word, ours) in [
-        (["del.minidvodb.copy", "ipp0222", "ThreePi"].as_slice(), ["target", "del", "ipp0222", "ThreePi"].as_slice()),
+        (
+            ["del.minidvodb.copy", "ipp0222", "ThreePi"].as_slice(),
+            ["target", "del", "ipp0222", "ThreePi"].as_slice(),
+        ),
         (&["del.minidvodb.host", "ipp099"], &["host", "del", "ipp099"]),
     ] {
         assert_eq!(world.run(word).expect(2).stderr, world.run(ours).expect(2).stderr);
@@ -278,9 +283,15 @@ fn a_wrong_number_of_arguments_prints_the_page_s_usage_line_alone() {
     let world = World::new();
     for (typed, usage) in [
         ("add.minidvodb.copy", "add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)"),
-        ("add.minidvodb.copy ThreePi ipp0222", "add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)"),
+        (
+            "add.minidvodb.copy ThreePi ipp0222",
+            "add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)",
+        ),
         ("add.minidvodb.copy G h /p x", "add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)"),
-        ("add.minidvodb.copy --dry-run h /p", "add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)"),
+        (
+            "add.minidvodb.copy --dry-run h /p",
+            "add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)",
+        ),
         ("add.minidvodb.host", "add.minidvodb.host (host)"),
         ("add.minidvodb.host a b", "add.minidvodb.host (host)"),
         ("del.minidvodb.host", "del.minidvodb.host (host)"),
@@ -582,7 +593,9 @@ fn a_script_under_a_pass_changes_no_path_and_nothing_else_either() {
     let pass = world.start(&["run"]);
     slow::until_staged(&world, "ThreePi.1", 1);
     let content = "minidvodb.copy.off\nadd.minidvodb.copy ThreePi ipp0222 /data/elsewhere\n";
-    run_script(&world, content).expect(75).says("ThreePi.pro:2: the path of ThreePi to ipp0222 cannot change");
+    run_script(&world, content)
+        .expect(75)
+        .says("ThreePi.pro:2: the path of ThreePi to ipp0222 cannot change");
     assert_eq!(stages(&world), "queue on load on run on ");
     finish(pass).expect(0);
     world.expect_arrived("ThreePi.1");
