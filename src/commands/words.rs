@@ -95,23 +95,21 @@ enum Deed<'s> {
     Shown(String),
 }
 
-/// What is added, and still is at the end: what there is to make a pass over.
+/// Targets and hosts; of the words: what is added, and still is at the end.
 #[derive(Default)]
-struct Added {
+struct Places {
     targets: BTreeSet<(Host, Group)>,
     hosts: BTreeSet<Host>,
 }
 
 /// Makes the settings, and finds the targets that they added.
 fn set<'s>(context: &Context, steps: &'s [Step]) -> Result<(Vec<Deed<'s>>, BTreeSet<(Host, Group)>)> {
-    if !context.ledger.exists() {
-        rehearse(steps)?;
-    }
+    rehearse(context, steps)?;
     state::prepare(&context.state_dir)?;
     let _locks = lock_moved(context, steps)?;
     let now = context.now();
     context.ledger.write(|change| {
-        let (mut done, mut added) = (Vec::new(), Added::default());
+        let (mut done, mut added) = (Vec::new(), Places::default());
         for step in steps {
             done.push(take(change, &step.word, now, &mut added).map_err(|failure| match failure {
                 Failure::Command(error) => Failure::Command(step.blame(error)),
@@ -134,22 +132,28 @@ fn set<'s>(context: &Context, steps: &'s [Step]) -> Result<(Vec<Deed<'s>>, BTree
     })
 }
 
-/// Where there is no ledger yet, a word that cannot be done must not leave one behind.
-fn rehearse(steps: &[Step]) -> Result<()> {
-    let (mut targets, mut hosts) = (BTreeSet::new(), BTreeSet::new());
+/// A word that cannot be done is found before anything is written, so that a script with one leaves the ledger
+/// as it is, and makes none.
+fn rehearse(context: &Context, steps: &[Step]) -> Result<()> {
+    let mut known = Places::default();
+    if context.ledger.exists() {
+        let (targets, hosts) = context.ledger.read(|ledger| Ok((ledger.targets()?, ledger.hosts()?)))?;
+        known.targets = targets.into_iter().map(|target| (target.host, target.group)).collect();
+        known.hosts = hosts.into_iter().map(|record| record.host).collect();
+    }
     for step in steps {
         match &step.word {
             Word::AddCopy(words) => {
-                hosts.insert(&words.host);
-                targets.insert((&words.host, &words.group));
+                known.hosts.insert(words.host.clone());
+                known.targets.insert((words.host.clone(), words.group.clone()));
             }
             Word::AddHost(words) => {
-                hosts.insert(&words.host);
+                known.hosts.insert(words.host.clone());
             }
-            Word::DelCopy(words) if !targets.remove(&(&words.host, &words.group)) => {
+            Word::DelCopy(words) if !known.targets.remove(&(words.host.clone(), words.group.clone())) => {
                 return Err(step.blame(target::unknown(words)));
             }
-            Word::DelHost(words) if !hosts.contains(&words.host) => {
+            Word::DelHost(words) if !known.hosts.contains(&words.host) => {
                 return Err(step.blame(host::unknown(&words.host)));
             }
             _ => {}
@@ -178,7 +182,7 @@ fn take<'s>(
     change: &mut Change<'_>,
     word: &'s Word,
     now: jiff::Timestamp,
-    added: &mut Added,
+    added: &mut Places,
 ) -> Result<Deed<'s>, Failure> {
     Ok(match word {
         Word::Module => Deed::Shown(String::new()),

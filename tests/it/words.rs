@@ -9,7 +9,7 @@ use xtask::processes::{self, Signal};
 
 use super::shown::{run_with_input, shown};
 use super::slow;
-use super::world::{Ran, World, eventually, finish, names_in};
+use super::world::{Ran, World, finish, names_in};
 
 /// The page's own example, each command on its line.
 const EXAMPLE: &str = "\
@@ -52,11 +52,10 @@ fn run_script(world: &World, content: impl AsRef<[u8]>) -> Ran {
     world.run(&["script", script(world, content).as_str()])
 }
 
-fn words<'a>(line: &'a str) -> Vec<&'a str> {
+fn words(line: &str) -> Vec<&str> {
     line.split(' ').filter(|word| !word.is_empty()).collect()
 }
 
-/// `host is, max used ...` is ours; the page's view is this.
 fn on(world: &World) -> String {
     world.ok(&["show.minidvodb.host"]).stdout
 }
@@ -189,8 +188,7 @@ fn an_interrupt_ends_the_first_pass_safely_and_the_next_one_goes_on() {
     let world = World::with_sshd();
     slow::prepare(&world, "ipp0222", 1);
     world.ok(&["del.minidvodb.host", "ipp0222"]);
-    let content = format!("add.minidvodb.host ipp0222 # {}\n", "now");
-    let file = script(&world, content);
+    let file = script(&world, "add.minidvodb.host ipp0222 # now\n");
     let pass = world.start(&["script", file.as_str()]);
     slow::until_staged(&world, "ThreePi.1", slow::FIRST_BYTES);
     processes::signal(pass.id(), Signal::INT).unwrap();
@@ -365,6 +363,25 @@ fn help_explains_each_word_and_lists_them_all() {
     }
     assert!(all.contains("script"), "{all}");
     assert!(!world.ok(&["help", "run"]).stdout.contains("wiki page"));
+}
+
+#[test]
+fn what_is_named_twice_is_said_in_the_order_of_the_script() {
+    let world = World::new();
+    let content = "add.minidvodb.copy MD04 ipp031 /data/md04\nadd.minidvodb.host ipp031\n\
+                   minidvodb.copy.load.off\ndel.minidvodb.host ipp031\ndel.minidvodb.copy ipp031 MD04\n";
+    let ran = world.ok(&["-v", "script", script(&world, content).as_str()]);
+    expect![[r#"
+        minidvodbcopy: target added: MD04 to ipp031 at /data/md04
+        minidvodbcopy: ipp031 is off: `minidvodbcopy host add ipp031` lets `run` serve it
+        minidvodbcopy: ipp031 (machine ipp031) is on
+        minidvodbcopy: nothing goes there yet: `minidvodbcopy target add GROUP ipp031 PATH`
+        minidvodbcopy: queue on, load off, run on
+        minidvodbcopy: ipp031 is off; its copies are kept
+        minidvodbcopy: target deleted: MD04 to ipp031
+        minidvodbcopy: pass: 0 queued, 0 copied, 0 faulted, 0 waiting, 0 skipped
+    "#]]
+    .assert_eq(&ran.stderr);
 }
 
 /// A bad script is refused with these words, and nothing of it is done, whether there is a ledger or none.
