@@ -18,6 +18,7 @@ mod recopy;
 mod revert;
 mod run;
 mod show;
+mod source;
 mod stage;
 mod sync;
 mod target;
@@ -56,6 +57,7 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Database(database) => database::execute(context, database),
         Command::Sync(sync) => sync::execute(context, &sync),
         Command::Log(log) => log::execute(context, log),
+        Command::Source(source) => source::execute(context, source),
     }
 }
 

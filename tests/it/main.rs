@@ -21,6 +21,7 @@ mod minidvodbs;
 mod mounts;
 mod names;
 mod passes;
+mod roots;
 mod schema;
 mod shared;
 mod shown;
