@@ -30,6 +30,7 @@ mod source;
 mod space;
 mod sync_kills;
 mod tables;
+mod torture;
 mod values;
 mod verify;
 mod world;
