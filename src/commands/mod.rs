@@ -19,6 +19,7 @@ mod revert;
 mod run;
 mod script;
 mod show;
+mod source;
 mod stage;
 mod sync;
 mod target;
@@ -59,6 +60,7 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Database(database) => database::execute(context, database),
         Command::Sync(sync) => sync::execute(context, &sync),
         Command::Log(log) => log::execute(context, log),
+        Command::Source(source) => source::execute(context, source),
         Command::Script(script) => script::execute(context, &script),
     }
 }
