@@ -12,8 +12,8 @@ use crate::cli::{TargetAdd, TargetDel};
 use crate::error::{Error, Exit, Result};
 use crate::ledger::{Change, Failure, Look};
 use crate::lock::PassLock;
-use crate::model::{Group, Host, Stages};
-use crate::pass::{self, Context, Order, WhenOff};
+use crate::model::{Host, Stages};
+use crate::pass::{self, Context, Order, TargetKeys, WhenOff};
 use crate::plan::load::Eagerness;
 use crate::state;
 
@@ -98,12 +98,12 @@ enum Deed<'s> {
 /// Targets and hosts; of the words: what is added, and still is at the end.
 #[derive(Default)]
 struct Places {
-    targets: BTreeSet<(Host, Group)>,
+    targets: TargetKeys,
     hosts: BTreeSet<Host>,
 }
 
 /// Makes the settings, and finds the targets that they added.
-fn set<'s>(context: &Context, steps: &'s [Step]) -> Result<(Vec<Deed<'s>>, BTreeSet<(Host, Group)>)> {
+fn set<'s>(context: &Context, steps: &'s [Step]) -> Result<(Vec<Deed<'s>>, TargetKeys)> {
     rehearse(context, steps)?;
     state::prepare(&context.state_dir)?;
     let _locks = lock_moved(context, steps)?;

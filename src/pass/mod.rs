@@ -86,6 +86,9 @@ pub enum WhenOff {
     Serve,
 }
 
+/// Targets by host and group.
+pub type TargetKeys = BTreeSet<(Host, Group)>;
+
 /// Which targets to serve, and how.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -94,7 +97,7 @@ pub struct Order {
     /// This group only.
     pub group: Option<Group>,
     /// These targets only.
-    pub among: Option<BTreeSet<(Host, Group)>>,
+    pub among: Option<TargetKeys>,
     /// This copy only, and nothing is queued.
     pub copy: Option<CopyId>,
     /// At most so many copies are tried.

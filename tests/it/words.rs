@@ -7,6 +7,7 @@ use expect_test::{Expect, expect};
 use xtask::dvo::Shape;
 use xtask::processes::{self, Signal};
 
+use super::ipp::Site;
 use super::shown::{run_with_input, shown};
 use super::slow;
 use super::world::{Ran, World, finish, names_in};
@@ -144,6 +145,19 @@ fn what_is_added_to_a_host_that_is_on_is_copied_and_nothing_else() {
     // A host that is switched on gets everything that goes to it.
     world.ok(&["add.minidvodb.host", "localhost"]).is_silent();
     assert_eq!(names_in(&other), ["Other.2"]);
+}
+
+#[test]
+fn what_is_added_queues_what_the_ipp_database_has_and_its_row_is_written_there() {
+    let site = Site::new();
+    let folder = site.world.make("ThreePi.1", Shape::tiny());
+    site.ipp.add_merged(1, "ThreePi", &folder);
+    site.world.ok(&["add.minidvodb.copy", "ThreePi", "localhost", site.world.there().as_str()]).is_silent();
+    assert_eq!(site.world.standing(1), "new 0");
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy WHERE state = 'new'"), 1);
+    site.world.ok(&["add.minidvodb.host", "localhost"]).is_silent();
+    site.world.expect_arrived("ThreePi.1");
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy WHERE state = 'full'"), 1);
 }
 
 #[test]
