@@ -119,7 +119,7 @@ fn quoted(cell: &str) -> Vec<String> {
 }
 
 /// What the table's examples are typed in: the README's worked example, before anything was said of where its
-/// minidvodbs go; a script with the page's example, and a key that the host `ipp032` does not take.
+/// minidvodbs go, and a script with the page's example.
 fn world() -> World {
     let world = World::with_sshd();
     let mut list = String::from("minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state\n");
