@@ -107,6 +107,9 @@ impl Pass<'_> {
             self.say_collision(&copy)?;
             return Ok(Scope::Copy);
         };
+        let _inside = tracing::info_span!("attempt", copy = copy.id.0, attempt = attempt.number).entered();
+        let from = minidvodb.map_or("nowhere", |minidvodb| minidvodb.path.as_str());
+        tracing::info!("begins: minidvodb {} from {from} to {}", copy.minidvodb_id, copy.final_path());
         let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
         let mut run = Run { pass: self, served, copy, attempt, ledger_id, watch, began };
         let result = run.make(minidvodb);
@@ -186,6 +189,7 @@ impl<'p> Run<'_, 'p> {
     fn enter(&mut self, phase: Phase) {
         self.attempt.phase = phase;
         self.pass.lock.show_phase(&self.copy, self.attempt.number, phase);
+        tracing::info!("phase: {}", phase.as_str());
     }
 
     /// The story of an attempt.
@@ -256,6 +260,7 @@ impl<'p> Run<'_, 'p> {
             self.copy.bytes = Some(source.bytes());
             self.copy.files = Some(source.files());
             self.attempt.files = source.files();
+            tracing::info!("source: {} files, {} bytes", source.files(), source.bytes());
         }
         Ok((connection?, source))
     }
@@ -283,6 +288,7 @@ impl<'p> Run<'_, 'p> {
         let need = source.need(&staged, &partial, view.room.block_bytes);
         let own = std::process::id();
         let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
+        tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
         retry::note_progress(&mut self.copy, need.bytes);
         self.pass.lock.show_need(need);
         space::judge_room(&view.room, need, reserved).map_err(|met| {
@@ -326,6 +332,7 @@ impl<'p> Run<'_, 'p> {
             other => other?,
         };
         self.attempt.sent_bytes = sent;
+        tracing::info!("sent: {sent} bytes of files");
         if view.staging.is_some() {
             let place = self.place();
             destination::remove_partials(
