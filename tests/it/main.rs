@@ -10,6 +10,7 @@ mod away;
 mod basics;
 mod database;
 mod export;
+mod filelog;
 mod gone;
 mod hosts;
 mod input;
