@@ -11,6 +11,7 @@ use camino::Utf8PathBuf;
 use crate::error::{Error, Exit, Result};
 use crate::faults::Fault;
 use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Verify};
+use crate::plan::by_hand::StateWord;
 
 /// Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
 #[derive(FromArgs, Debug)]
@@ -49,12 +50,15 @@ pub enum Command {
     List(List),
     Show(Show),
     Revert(Revert),
+    Update(Update),
+    Recopy(Recopy),
     Faults(Faults),
     Export(Export),
     Ledger(LedgerCommand),
     Database(DatabaseCommand),
     Sync(Sync),
     Log(LogCommand),
+    Source(SourceCommand),
 }
 
 /// cron's command: one pass over every target whose host is on
@@ -362,9 +366,51 @@ pub struct Revert {
     /// all of them
     #[argh(switch)]
     pub all: bool,
+    /// only where the place is taken (225): the next attempt completes what is there, deletes and overwrites nothing, and calls it full only when every checksum agrees
+    #[argh(switch)]
+    pub adopt: bool,
     /// say what would be cleared; change nothing
     #[argh(switch)]
     pub dry_run: bool,
+}
+
+/// send a full copy again: the new one is staged and verified, then exchanged with the old one, which goes last
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "recopy", help_triggers("--help"))]
+pub struct Recopy {
+    /// the copy's id, minidvodbcopy_id
+    #[argh(positional, from_str_fn(copy_id))]
+    pub id: CopyId,
+    /// why, for the log
+    #[argh(option, from_str_fn(reason))]
+    pub reason: Option<String>,
+    /// give it up: the copy stays as it is
+    #[argh(switch)]
+    pub cancel: bool,
+}
+
+/// set columns of a copy by hand; 0 is a value
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "update", help_triggers("--help"))]
+pub struct Update {
+    /// the copy's id, minidvodbcopy_id
+    #[argh(option, from_str_fn(copy_id))]
+    pub id: CopyId,
+    /// its state: new or full; full is marked as said by hand
+    #[argh(option, from_str_fn(state_word), arg_name = "state")]
+    pub set_state: Option<StateWord>,
+    /// its fault, by code or name; 0 is none
+    #[argh(option, from_str_fn(fault_or_none), arg_name = "fault")]
+    pub set_fault: Option<Option<Fault>>,
+    /// how long it took
+    #[argh(option, from_str_fn(dtime), arg_name = "seconds")]
+    pub set_dtime: Option<f32>,
+    /// the folder that it goes into
+    #[argh(option, from_str_fn(path), arg_name = "path")]
+    pub set_path: Option<AbsolutePath>,
+    /// the host that it goes to
+    #[argh(option, from_str_fn(host), arg_name = "host")]
+    pub set_host: Option<Host>,
 }
 
 /// the table of fault codes, or one explained
@@ -528,6 +574,45 @@ pub struct LogShow {
     pub json: bool,
 }
 
+/// the folders that minidvodbs may be copied from; while none is named, all
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "source", help_triggers("--help"))]
+pub struct SourceCommand {
+    #[argh(subcommand)]
+    pub verb: SourceVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum SourceVerb {
+    Add(SourceAdd),
+    Del(SourceDel),
+    Show(SourceShow),
+}
+
+/// allow a folder, with everything under it
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "add", help_triggers("--help"))]
+pub struct SourceAdd {
+    /// the folder
+    #[argh(positional, from_str_fn(path))]
+    pub folder: AbsolutePath,
+}
+
+/// allow a folder no more
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "del", help_triggers("--help"))]
+pub struct SourceDel {
+    /// the folder
+    #[argh(positional, from_str_fn(path))]
+    pub folder: AbsolutePath,
+}
+
+/// show the folders
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
+pub struct SourceShow {}
+
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|refused| refused.to_string())
 }
@@ -568,6 +653,36 @@ fn minidvodb_id(text: &str) -> Result<MinidvodbId, String> {
 
 fn fault(text: &str) -> Result<Fault, String> {
     Fault::parse(text).ok_or_else(|| format!("'{}' is no fault's code or name", text.escape_debug()))
+}
+
+/// Reads a fault that is to be set; 0 is none.
+pub fn fault_or_none(text: &str) -> Result<Option<Fault>, String> {
+    if text.parse() == Ok(0i16) { Ok(None) } else { fault(text).map(Some) }
+}
+
+/// Reads dtime, in seconds.
+pub fn dtime(text: &str) -> Result<f32, String> {
+    text.parse::<f32>()
+        .ok()
+        .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+        .ok_or_else(|| format!("'{}' is not a number of seconds", text.escape_debug()))
+}
+
+/// Reads a copy's state.
+pub fn state_word(text: &str) -> Result<StateWord, String> {
+    match state(text)? {
+        "new" => Ok(StateWord::New),
+        _ => Ok(StateWord::Full),
+    }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    const MAX_BYTES: usize = 1000;
+    if text.len() <= MAX_BYTES {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("a reason has at most {MAX_BYTES} bytes"))
+    }
 }
 
 fn percent(text: &str) -> Result<u8, String> {
@@ -675,7 +790,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 15] = [
+const COMMANDS: [(&str, &[&str]); 18] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -685,12 +800,15 @@ const COMMANDS: [(&str, &[&str]); 15] = [
     ("list", &[]),
     ("show", &[]),
     ("revert", &[]),
+    ("update", &[]),
+    ("recopy", &[]),
     ("faults", &[]),
     ("export", &[]),
     ("ledger", &["check", "backup", "restore", "compact"]),
     ("database", &["set", "show", "del"]),
     ("sync", &[]),
     ("log", &["add", "show"]),
+    ("source", &["add", "del", "show"]),
 ];
 
 /// A usage error in our words, with the help that fits.

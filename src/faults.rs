@@ -143,7 +143,7 @@ faults! {
         "make room at the host"
     225 PathTaken "path-taken" Person Copy
         "PATH/NAME is there, and this ledger did not put it there"
-        "look at what is there; move it away if it is not wanted, then revert the copy"
+        "look at what is there; `minidvodbcopy revert --id ID --adopt` lets the next attempt complete and verify it; or move it away, then revert the copy"
     226 NameCollision "name-collision" Person Copy
         "another minidvodb goes to the same final path"
         "give the group a target with a path of its own, then revert the copy"

@@ -194,6 +194,13 @@ pub fn reserved_by_others(state_dir: &Utf8Path, machine: &Machine, own: u32) -> 
     reserved
 }
 
+/// Who holds the lock of a host and group at this moment, if anybody does.
+pub fn holder_now(state_dir: &Utf8Path, host: &Host, group: &Group) -> Option<String> {
+    let path = file_of(state_dir, host, group);
+    let file = File::open(&path).ok()?;
+    is_held(&file).then(|| holders::holder_of(&path))
+}
+
 /// The locks that are held, with their holders.
 pub fn held(state_dir: &Utf8Path) -> Vec<(Utf8PathBuf, String)> {
     let mut held = Vec::new();

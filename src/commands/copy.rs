@@ -12,6 +12,7 @@ pub(super) fn execute(context: &Context, copy: CopyGroup) -> Result<Exit> {
     let order = Order {
         host: Some(copy.host.clone()),
         group: Some(copy.group.clone()),
+        copy: None,
         limit: copy.limit,
         eagerness: Eagerness::Now,
         is_off_served: true,

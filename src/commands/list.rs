@@ -49,6 +49,6 @@ fn is_wanted(words: &List, copy: &Copy) -> bool {
     words.host.as_ref().is_none_or(|host| *host == copy.host)
         && words.group.as_ref().is_none_or(|group| *group == copy.group)
         && words.state.is_none_or(|state| state == copy.state_word())
-        && (!words.pending || copy.is_new())
+        && (!words.pending || copy.is_to_be_made())
         && (!words.faulted || copy.fault().is_some())
 }

@@ -3,6 +3,7 @@
 //! Invariant: a command reads, decides by the parts, writes in one transaction where it can, and says what it
 //! did. Commands print through `ui` only.
 
+mod by_hand;
 mod copies;
 mod copy;
 mod database;
@@ -13,12 +14,15 @@ mod ledger;
 mod list;
 mod log;
 mod minidvodb;
+mod recopy;
 mod revert;
 mod run;
 mod show;
+mod source;
 mod stage;
 mod sync;
 mod target;
+mod update;
 
 use crate::cli::Command;
 use crate::error::{Error, Exit, Result};
@@ -58,6 +62,7 @@ fn keeping(command: &Command) -> Keeping {
         Command::Run(run) => kept(run.dry_run),
         Command::Copy(copy) => kept(copy.dry_run),
         Command::Sync(sync) => kept(sync.dry_run),
+        Command::Recopy(recopy) if !recopy.cancel => Keeping::Kept,
         _ => Keeping::Nothing,
     }
 }
@@ -73,12 +78,15 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::List(list) => list::execute(context, &list),
         Command::Show(show) => show::execute(context, &show),
         Command::Revert(revert) => revert::execute(context, &revert),
+        Command::Update(update) => update::execute(context, &update),
+        Command::Recopy(recopy) => recopy::execute(context, &recopy),
         Command::Faults(faults) => faults::execute(context, &faults),
         Command::Export(export) => export::execute(context, &export),
         Command::Ledger(ledger) => ledger::execute(context, ledger),
         Command::Database(database) => database::execute(context, database),
         Command::Sync(sync) => sync::execute(context, &sync),
         Command::Log(log) => log::execute(context, log),
+        Command::Source(source) => source::execute(context, source),
     }
 }
 

@@ -1,11 +1,13 @@
 //! `revert`: clears the fault of copies that are still new, so that the next pass tries them again.
 
+use super::by_hand::{self, Meant};
 use crate::cli::Revert;
 use crate::error::{Error, Exit, Result};
-use crate::faults::{Class, Scope};
+use crate::faults::{Class, Fault, Scope};
 use crate::ledger::Look as _;
-use crate::model::Copy;
+use crate::model::{Copy, Taken};
 use crate::pass::Context;
+use crate::ui;
 
 pub(super) fn execute(context: &Context, words: &Revert) -> Result<Exit> {
     let is_bounded =
@@ -14,51 +16,78 @@ pub(super) fn execute(context: &Context, words: &Revert) -> Result<Exit> {
         return Err(Error::usage("revert takes --id, --minidvodb-id, --host or --fault, or else --all")
             .hint("`minidvodbcopy list --faulted` lists what could be reverted"));
     }
-    let meant = super::read_if_any(context, |ledger| {
-        let mut meant = Vec::new();
-        ledger.each_copy(|copy| {
-            if is_meant(words, &copy) {
-                meant.push(copy);
-            }
-            Ok(true)
-        })?;
-        Ok(meant)
-    })?;
-    if meant.is_empty() {
-        context.ui.notice("no new copy with a fault is meant; nothing was cleared");
-        return Ok(Exit::Done);
-    }
-    if !words.dry_run {
-        let now = context.now();
-        context.ledger.write(|change| {
-            for copy in &meant {
-                // As it is now: a pass may have gone on meanwhile.
-                if let Some(mut copy) = change.copy(copy.id)?.filter(|copy| is_meant(words, copy)) {
-                    copy.revert(now);
-                    change.put_known_copy(&copy)?;
+    let meant = |copy: &Copy| is_meant(words, copy) && copy.is_new() && copy.fault().is_some();
+    let taken = if words.adopt { Taken::Adopt } else { Taken::Refuse };
+    let reverted = match words.dry_run || !context.ledger.exists() {
+        true => super::read_if_any(context, |ledger| {
+            let mut found = Vec::new();
+            ledger.each_copy(|copy| {
+                if meant(&copy) {
+                    found.push(copy);
                 }
-            }
-            Ok(())
-        })?;
+                Ok(true)
+            })?;
+            Ok(found)
+        })?,
+        false => by_hand::revert(context, Meant::Each(&meant), taken)?,
+    };
+    for copy in &reverted {
+        context.ui.print(&line(copy, words.dry_run, taken))?;
     }
-    for copy in &meant {
-        context.ui.print(&line(copy, words.dry_run))?;
+    if reverted.is_empty() {
+        context.ui.notice("no new copy with a fault is meant; nothing was cleared");
     }
+    say_what_stays(context, words)?;
     Ok(Exit::Done)
 }
 
 fn is_meant(words: &Revert, copy: &Copy) -> bool {
-    copy.is_new()
-        && copy.fault().is_some_and(|state| words.fault.is_none_or(|fault| fault == state.fault))
-        && words.id.is_none_or(|id| id == copy.id)
+    words.id.is_none_or(|id| id == copy.id)
         && words.minidvodb_id.is_none_or(|id| id == copy.minidvodb_id)
         && words.host.as_ref().is_none_or(|host| *host == copy.host)
+        && words.fault.is_none_or(|fault| copy.fault().is_some_and(|state| state.fault == fault))
+        && (!words.adopt || copy.fault().is_some_and(|state| state.fault == Fault::PathTaken))
 }
 
-fn line(copy: &Copy, is_dry: bool) -> String {
+/// Faults of full copies are not cleared here, and it is said what clears them.
+fn say_what_stays(context: &Context, words: &Revert) -> Result<()> {
+    if !context.ledger.exists() || words.adopt {
+        return Ok(());
+    }
+    let staying = context.ledger.read(|ledger| {
+        let mut staying = Vec::new();
+        let mut count = 0;
+        ledger.each_copy(|copy| {
+            if !copy.is_new() && copy.fault().is_some() && is_meant(words, &copy) {
+                count += 1;
+                if staying.len() < 5 {
+                    staying.push(copy.id.to_string());
+                }
+            }
+            Ok(true)
+        })?;
+        Ok((staying, count))
+    })?;
+    let (ids, count) = staying;
+    if count > 0 {
+        let copies = ui::count(count, "full copy", "full copies");
+        let more = if count > ids.len() as u64 { ", ..." } else { "" };
+        context.ui.notice(&format!(
+            "{copies} with a fault left as they are (copy {}{more}): a clean audit or `minidvodbcopy recopy ID` clears it",
+            ids.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+fn line(copy: &Copy, is_dry: bool, taken: Taken) -> String {
     let Some(state) = copy.fault() else { return String::new() };
     let verb = if is_dry { "would clear" } else { "cleared" };
     let advice = match (state.class, state.fault.scope()) {
+        _ if taken == Taken::Adopt => {
+            "\n  the next attempt completes what is there, and believes it when every checksum agrees"
+                .to_owned()
+        }
         (Class::Retry, _) => String::new(),
         (_, Scope::Copy) => format!("\n  advice was: {}", state.fault.advice()),
         _ => format!("\n  its {} keeps the fault until the cause is gone", state.fault.scope().as_str()),

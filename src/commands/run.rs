@@ -9,6 +9,7 @@ pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
     let order = Order {
         host: run.host,
         group: run.group,
+        copy: None,
         limit: run.limit,
         eagerness: Eagerness::Scheduled,
         is_off_served: false,

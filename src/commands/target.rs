@@ -10,7 +10,7 @@ use crate::error::{Error, Exit, Result};
 use crate::faults::Scope;
 use crate::ledger::{Change, Failure, Look as _};
 use crate::lock::PassLock;
-use crate::model::{Copy, CopyState, HostRecord, Standing, Target};
+use crate::model::{Copy, HostRecord, Standing, Target};
 use crate::pass::Context;
 use crate::{render, state, ui};
 
@@ -86,23 +86,25 @@ fn follow(
     now: jiff::Timestamp,
     added: &mut Added,
 ) -> Result<(), Failure> {
-    let shows_target_fault = copy.fault().is_some_and(|state| state.fault.scope() == Scope::Target);
-    if copy.publishing().is_some() && copy.path != target.path {
+    let shows_target_fault = copy.fault_of_making().is_some_and(|state| state.fault.scope() == Scope::Target);
+    // A full copy that is to be sent again stays where it is.
+    let is_elsewhere = copy.is_new() && copy.path != target.path;
+    if copy.publishing().is_some() && is_elsewhere {
         // It may have its final name already; the next pass settles that where it was begun.
         added.settling += 1;
         return Ok(());
     }
-    if copy.path == target.path && !shows_target_fault {
+    if !is_elsewhere && !shows_target_fault {
         return Ok(());
     }
-    if copy.path != target.path {
+    if is_elsewhere {
         added.moved += 1;
         added.begun += u64::from(change.leave_staging(&copy)?);
         copy.path = target.path.clone();
         copy.to_send_bytes = None;
     }
-    if shows_target_fault && let CopyState::New { fault, .. } = &mut copy.state {
-        *fault = None;
+    if shows_target_fault {
+        copy.set_fault_of_making(None);
     }
     copy.touch(now);
     change.put_known_copy(&copy)

@@ -14,10 +14,11 @@ use super::records::{
 };
 use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
+use crate::faults::Fault;
 use crate::model::{
-    Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId, DatabaseRecord, EMPTY_SUM,
-    Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES, Stages, Stray, TableRow,
-    Target, Tombstone, UNKNOWN_SUM, staging_path,
+    AbsolutePath, Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId,
+    DatabaseRecord, EMPTY_SUM, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES,
+    Stages, Stray, TableRow, Target, Tombstone, UNKNOWN_SUM, old_path, staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
@@ -120,6 +121,15 @@ impl<'t> Change<'t> {
         self.put_meta(meta::STAGES, &StagesRecord::from_value(&stages))
     }
 
+    /// Sets the folders that minidvodbs may be copied from.
+    pub fn put_source_roots(&mut self, roots: &[AbsolutePath]) -> Result<(), Failure> {
+        if self.source_roots()? == roots {
+            return Ok(());
+        }
+        let roots: Vec<&str> = roots.iter().map(AbsolutePath::as_str).collect();
+        self.put_meta(meta::SOURCE_ROOTS, &roots)
+    }
+
     /// Writes what is known of a host, but not another machine: see [`Self::rekey_host`].
     pub fn put_host(&mut self, record: &HostRecord) -> Result<(), Failure> {
         if self.host(&record.host)?.as_ref() == Some(record) {
@@ -188,6 +198,14 @@ impl<'t> Change<'t> {
         self.tables.targets.put(&key, &bytes.as_slice())?;
         self.is_dirty = true;
         Ok(())
+    }
+
+    /// Lets the next fault of this kind at a target be the first one again; false where none was.
+    pub fn forget_logged_fault(&mut self, host: &Host, group: &Group, fault: Fault) -> Result<bool, Failure> {
+        let Some(mut target) = self.target(host, group)? else { return Ok(false) };
+        let was_logged = target.logged_faults.remove(&fault.code());
+        self.put_target(&target)?;
+        Ok(was_logged)
     }
 
     /// Forgets a target; its copies stay. False where there is none.
@@ -280,6 +298,14 @@ impl<'t> Change<'t> {
         self.tables.leftovers.put(&(copy.host.as_str(), copy.group.as_str(), &path), &copy.id.0)?;
         self.is_dirty = true;
         Ok(true)
+    }
+
+    /// Notes the folder that a recopy has replaced, to be removed.
+    pub fn leave_old(&mut self, copy: &Copy) -> Result<(), Failure> {
+        let path = old_path(&copy.path, &self.ledger_id()?, copy.id);
+        self.tables.leftovers.put(&(copy.host.as_str(), copy.group.as_str(), &path), &copy.id.0)?;
+        self.is_dirty = true;
+        Ok(())
     }
 
     /// Sets the IPP database, or what is known of it; with none, forgets it.
@@ -401,7 +427,7 @@ impl<'t> Change<'t> {
     /// Takes a copy whose row is gone out of the queue and the indexes, and keeps it, with its attempts, as a
     /// tombstone: its minidvodb may be queued again.
     pub fn bury(&mut self, copy: &Copy, at: jiff::Timestamp) -> Result<(), Failure> {
-        if copy.is_new() {
+        if copy.is_to_be_made() {
             self.leave_staging(copy)?;
         }
         let place = Place::new(tables::TOMBSTONES.name(), copy.id);
@@ -466,7 +492,7 @@ impl<'t> Change<'t> {
         let bytes = encode_value::<CopyRecord>(&Place::new(tables::COPIES.name(), copy.id), copy)?;
         self.tables.copies.put(&copy.id.0, &bytes.as_slice())?;
         self.tables.pairs.put(&(copy.minidvodb_id.0, copy.machine.as_str()), &copy.id.0)?;
-        if copy.is_new() {
+        if copy.is_to_be_made() {
             self.tables.pending.put(&pending_key(copy), &copy.id.0)?;
         }
         self.is_dirty = true;
@@ -498,7 +524,7 @@ impl<'t> Change<'t> {
         if (before.minidvodb_id, &before.machine) != (after.minidvodb_id, &after.machine) {
             self.tables.pairs.remove(&(before.minidvodb_id.0, before.machine.as_str()))?;
         }
-        if before.is_new() && (!after.is_new() || pending_key(before) != pending_key(after)) {
+        if before.is_to_be_made() && (!after.is_to_be_made() || pending_key(before) != pending_key(after)) {
             self.tables.pending.remove(&pending_key(before))?;
         }
         let path = before.final_path();

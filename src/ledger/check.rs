@@ -98,6 +98,7 @@ impl Snapshot {
         }
         self.database()?;
         self.stages()?;
+        self.source_roots()?;
         self.ledger_id()?;
         self.counters()?;
         Ok(census)
@@ -119,10 +120,10 @@ impl Snapshot {
                 return Err(Failure::Damaged(format!("copy {} is not in the index of pairs", copy.id)));
             }
             let key = (copy.host.as_str(), copy.group.as_str(), copy.id.0);
-            if self.tables.pending().get(key)?.is_some() != copy.is_new() {
+            if self.tables.pending().get(key)?.is_some() != copy.is_to_be_made() {
                 return Err(Failure::Damaged(format!("copy {} and the queue do not agree", copy.id)));
             }
-            pending += u64::from(copy.is_new());
+            pending += u64::from(copy.is_to_be_made());
             if self.owner_of(&copy.machine, &copy.final_path())?.is_none() {
                 return Err(Failure::Damaged(format!("the final path of copy {} has no owner", copy.id)));
             }

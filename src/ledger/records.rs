@@ -6,6 +6,8 @@
 //! Invariant: a record whose checksum is wrong, or which holds a value that is not legal, is an error that
 //! names the record; it never becomes a value of the model.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::Xxh3;
@@ -16,7 +18,7 @@ use crate::faults::{Class, Fault};
 use crate::model::{
     AbsolutePath, Address, Attempt, Content, Copy, CopyId, CopyState, DatabaseRecord, FaultState, FileSystem,
     Group, Host, HostRecord, LogEntry, Machine, Minidvodb, MinidvodbId, MinidvodbState, Name, Outcome, Phase,
-    Publishing, Stages, Standing, Stray, TableRow, Target, Tombstone, Verified, Verify,
+    Publishing, Recopy, Stages, Standing, Stray, TableRow, Taken, Target, Tombstone, Verified, Verify,
 };
 
 const FRAME_VERSION: u8 = 1;
@@ -242,6 +244,8 @@ pub(super) struct TargetRecord {
     queued_through: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reminded_at_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    logged_faults: BTreeSet<i16>,
 }
 
 impl Record for TargetRecord {
@@ -265,6 +269,7 @@ impl Record for TargetRecord {
             standing: value.standing.as_ref().map(StandingRecord::from_value),
             queued_through: value.queued_through,
             reminded_at_us: value.reminded_at.map(Timestamp::as_microsecond),
+            logged_faults: value.logged_faults.clone(),
         }
     }
 
@@ -290,6 +295,7 @@ impl Record for TargetRecord {
             standing: self.standing.map(StandingRecord::into_value).transpose()?,
             queued_through: self.queued_through,
             reminded_at: self.reminded_at_us.map(time).transpose()?,
+            logged_faults: self.logged_faults,
         })
     }
 }
@@ -352,6 +358,56 @@ struct FaultRecord {
     next_try_us: Option<i64>,
 }
 
+impl Record for FaultRecord {
+    type Value = FaultState;
+
+    fn from_value(value: &FaultState) -> Self {
+        Self {
+            code: value.fault.code(),
+            class: value.class.as_str().to_owned(),
+            next_try_us: value.next_try.map(Timestamp::as_microsecond),
+        }
+    }
+
+    fn into_value(self) -> Result<FaultState, String> {
+        Ok(FaultState {
+            fault: fault(self.code)?,
+            class: class(&self.class)?,
+            next_try: self.next_try_us.map(time).transpose()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecopyRecord {
+    #[serde(default)]
+    reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<FaultRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exchanging: Option<PublishingRecord>,
+}
+
+impl Record for RecopyRecord {
+    type Value = Recopy;
+
+    fn from_value(value: &Recopy) -> Self {
+        Self {
+            reason: value.reason.clone(),
+            fault: value.fault.as_ref().map(FaultRecord::from_value),
+            exchanging: value.exchanging.as_ref().map(PublishingRecord::from_value),
+        }
+    }
+
+    fn into_value(self) -> Result<Recopy, String> {
+        Ok(Recopy {
+            reason: self.reason,
+            fault: self.fault.map(FaultRecord::into_value).transpose()?,
+            exchanging: self.exchanging.map(PublishingRecord::into_value).transpose()?,
+        })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct PublishingRecord {
     device: u64,
@@ -398,6 +454,11 @@ pub(super) struct CopyRecord {
     publishing: Option<PublishingRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verified: Option<String>,
+    /// It may complete what has its final name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    adopts: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recopy: Option<RecopyRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epoch_s: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -427,8 +488,10 @@ impl Record for CopyRecord {
 
     fn from_value(value: &Copy) -> Self {
         let (fault, publishing, verified) = match &value.state {
-            CopyState::New { fault, publishing } => (fault.as_ref(), *publishing, None),
-            CopyState::Full { verified, published, fault } => (fault.as_ref(), *published, Some(*verified)),
+            CopyState::New { fault, publishing, .. } => (fault.as_ref(), *publishing, None),
+            CopyState::Full { verified, published, fault, .. } => {
+                (fault.as_ref(), *published, Some(*verified))
+            }
         };
         Self {
             id: value.id.0,
@@ -439,13 +502,11 @@ impl Record for CopyRecord {
             path: value.path.to_string(),
             name: value.name.to_string(),
             state: value.state_word().to_owned(),
-            fault: fault.map(|state| FaultRecord {
-                code: state.fault.code(),
-                class: state.class.as_str().to_owned(),
-                next_try_us: state.next_try.map(Timestamp::as_microsecond),
-            }),
+            fault: fault.map(FaultRecord::from_value),
             publishing: publishing.as_ref().map(PublishingRecord::from_value),
             verified: verified.map(|verified| verified.as_str().to_owned()),
+            adopts: value.adopts(),
+            recopy: value.recopy().map(RecopyRecord::from_value),
             epoch_s: value.epoch.map(Timestamp::as_second),
             dtime_s: value.dtime_s,
             attempts: value.attempts,
@@ -461,21 +522,15 @@ impl Record for CopyRecord {
     }
 
     fn into_value(self) -> Result<Copy, String> {
-        let fault_state = |record: FaultRecord| {
-            Ok::<_, String>(FaultState {
-                fault: fault(record.code)?,
-                class: class(&record.class)?,
-                next_try: record.next_try_us.map(time).transpose()?,
-            })
-        };
         let publishing = self.publishing.map(PublishingRecord::into_value).transpose()?;
-        let state = match (self.state.as_str(), self.verified, self.fault) {
-            ("new", None, fault) => CopyState::New { fault: fault.map(fault_state).transpose()?, publishing },
-            ("full", Some(word), fault) => CopyState::Full {
-                verified: verified(&word)?,
-                published: publishing,
-                fault: fault.map(fault_state).transpose()?,
-            },
+        let fault = self.fault.map(FaultRecord::into_value).transpose()?;
+        let taken = if self.adopts { Taken::Adopt } else { Taken::Refuse };
+        let recopy = self.recopy.map(RecopyRecord::into_value).transpose()?;
+        let state = match (self.state.as_str(), self.verified) {
+            ("new", None) => CopyState::New { fault, publishing, taken },
+            ("full", Some(word)) => {
+                CopyState::Full { verified: verified(&word)?, published: publishing, fault, recopy }
+            }
             (state, ..) => return Err(format!("its state '{state}' does not go with its other fields")),
         };
         Ok(Copy {

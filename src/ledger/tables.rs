@@ -27,7 +27,7 @@ pub(super) const HOSTS: TableDefinition<'static, &str, &[u8]> = TableDefinition:
 pub(super) const COPIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("copies.1");
 /// The unique index: (minidvodb_id, machine): minidvodbcopy_id.
 pub(super) const PAIRS: TableDefinition<'static, (u64, &str), u64> = TableDefinition::new("pairs.1");
-/// The copies still new: (host, group, minidvodbcopy_id).
+/// The copies still to be made: (host, group, minidvodbcopy_id).
 pub(super) const PENDING: TableDefinition<'static, (&str, &str, u64), u64> =
     TableDefinition::new("pending.1");
 /// The owner of a final path: (machine, final path): minidvodbcopy_id.

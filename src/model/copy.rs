@@ -1,6 +1,7 @@
 //! A copy: one minidvodb to one destination host, a row of minidvodbCopy.
 //!
-//! Invariant: `full` carries how it came to be believed; only a `new` copy has a retry or a rename open.
+//! Invariant: `full` carries how it came to be believed; a retry or a rename is open only of a copy that is to
+//! be made: a `new` one, or a `full` one that an operator has asked to be sent again.
 
 use std::fmt;
 
@@ -79,6 +80,26 @@ pub struct Publishing {
     pub dtime_s: f32,
 }
 
+/// A full copy that is to be sent again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recopy {
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// What went wrong last with sending it again.
+    pub fault: Option<FaultState>,
+    /// The new folder, once it may have been exchanged with the old one.
+    pub exchanging: Option<Publishing>,
+}
+
+/// What an attempt does where something has the final name that this ledger did not put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It leaves it alone: a fault.
+    Refuse,
+    /// It completes it, deleting and overwriting nothing, and believes it when every checksum agrees.
+    Adopt,
+}
+
 /// The state of a copy with what belongs to it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CopyState {
@@ -88,6 +109,8 @@ pub enum CopyState {
         fault: Option<FaultState>,
         /// A rename that may or may not have happened.
         publishing: Option<Publishing>,
+        /// What to do where the final name is taken.
+        taken: Taken,
     },
     /// There, whole and verified.
     Full {
@@ -97,7 +120,21 @@ pub enum CopyState {
         published: Option<Publishing>,
         /// What was found wrong with it since.
         fault: Option<FaultState>,
+        /// That it is to be sent again.
+        recopy: Option<Recopy>,
     },
+}
+
+impl CopyState {
+    /// Still to be made, with nothing known against it.
+    pub fn new() -> Self {
+        Self::New { fault: None, publishing: None, taken: Taken::Refuse }
+    }
+
+    /// There, with nothing known against it.
+    pub fn full(verified: Verified, published: Option<Publishing>) -> Self {
+        Self::Full { verified, published, fault: None, recopy: None }
+    }
 }
 
 /// One minidvodb to one destination host.
@@ -164,7 +201,7 @@ impl Copy {
             machine,
             path,
             name,
-            state: CopyState::New { fault: None, publishing: None },
+            state: CopyState::new(),
             epoch: Some(now),
             dtime_s: Some(0.0),
             attempts: 0,
@@ -187,10 +224,33 @@ impl Copy {
         }
     }
 
-    /// The fault that it shows.
+    /// The fault that it shows: what went wrong with sending it again comes before what is wrong with it.
     pub fn fault(&self) -> Option<&FaultState> {
         match &self.state {
-            CopyState::New { fault, .. } | CopyState::Full { fault, .. } => fault.as_ref(),
+            CopyState::New { fault, .. } => fault.as_ref(),
+            CopyState::Full { fault, recopy, .. } => {
+                recopy.as_ref().and_then(|recopy| recopy.fault.as_ref()).or(fault.as_ref())
+            }
+        }
+    }
+
+    /// What went wrong last with making it; where it is not to be made, nothing.
+    pub fn fault_of_making(&self) -> Option<&FaultState> {
+        match &self.state {
+            CopyState::New { fault, .. } => fault.as_ref(),
+            CopyState::Full { recopy, .. } => recopy.as_ref().and_then(|recopy| recopy.fault.as_ref()),
+        }
+    }
+
+    /// Notes what went wrong with making it, or that nothing is wrong any more.
+    pub fn set_fault_of_making(&mut self, state: Option<FaultState>) {
+        match &mut self.state {
+            CopyState::New { fault, .. } => *fault = state,
+            CopyState::Full { recopy, .. } => {
+                if let Some(recopy) = recopy {
+                    recopy.fault = state;
+                }
+            }
         }
     }
 
@@ -199,17 +259,55 @@ impl Copy {
         self.fault().map_or(0, |state| state.fault.code())
     }
 
-    /// Whether it is still to be made.
+    /// Whether its state is `new`.
     pub fn is_new(&self) -> bool {
         matches!(self.state, CopyState::New { .. })
     }
 
-    /// A rename that may or may not have happened.
-    pub fn publishing(&self) -> Option<Publishing> {
-        match self.state {
-            CopyState::New { publishing, .. } => publishing,
-            CopyState::Full { .. } => None,
+    /// Whether a pass has something to make of it: it is new, or to be sent again.
+    pub fn is_to_be_made(&self) -> bool {
+        self.is_new() || self.recopy().is_some()
+    }
+
+    /// That it is full and to be sent again.
+    pub fn recopy(&self) -> Option<&Recopy> {
+        match &self.state {
+            CopyState::New { .. } => None,
+            CopyState::Full { recopy, .. } => recopy.as_ref(),
         }
+    }
+
+    /// The folder at the destination that this ledger published, of a full copy.
+    pub fn published(&self) -> Option<Publishing> {
+        match self.state {
+            CopyState::New { .. } => None,
+            CopyState::Full { published, .. } => published,
+        }
+    }
+
+    /// A folder that may or may not have got its final name.
+    pub fn publishing(&self) -> Option<Publishing> {
+        match &self.state {
+            CopyState::New { publishing, .. } => *publishing,
+            CopyState::Full { recopy, .. } => recopy.as_ref().and_then(|recopy| recopy.exchanging),
+        }
+    }
+
+    /// Notes that a folder is about to get the final name, or that it has not got it.
+    pub fn set_publishing(&mut self, folder: Option<Publishing>) {
+        match &mut self.state {
+            CopyState::New { publishing, .. } => *publishing = folder,
+            CopyState::Full { recopy, .. } => {
+                if let Some(recopy) = recopy {
+                    recopy.exchanging = folder;
+                }
+            }
+        }
+    }
+
+    /// Whether an attempt may complete what has its final name, though this ledger did not put it there.
+    pub fn adopts(&self) -> bool {
+        matches!(self.state, CopyState::New { taken: Taken::Adopt, .. })
     }
 
     /// The final path at the destination, without doubled slashes: what must be there once only.
@@ -217,10 +315,12 @@ impl Copy {
         final_path(&self.path, &self.name)
     }
 
-    /// Takes the fault of a copy that is still new away, and what was counted towards it.
-    pub fn revert(&mut self, now: Timestamp) {
-        if let CopyState::New { fault, .. } = &mut self.state {
+    /// Takes the fault of a copy that is still new away, and what was counted towards it; says what the next
+    /// attempt does where the final name is taken.
+    pub fn revert(&mut self, when_taken: Taken, now: Timestamp) {
+        if let CopyState::New { fault, taken, .. } = &mut self.state {
             *fault = None;
+            *taken = when_taken;
         }
         self.forget_tries();
         self.touch(now);
@@ -243,6 +343,18 @@ impl Copy {
 pub fn final_path(path: &AbsolutePath, name: &Name) -> String {
     let base = path.tidy();
     if base == "/" { format!("/{name}") } else { format!("{base}/{name}") }
+}
+
+/// Where the folder that a recopy replaces is kept until the new one is recorded.
+pub fn old_path(path: &AbsolutePath, ledger_id: &str, copy: CopyId) -> String {
+    let base = path.tidy();
+    let base = if base == "/" { "" } else { &base };
+    format!("{base}/{}/{ledger_id}/{}", super::names::STAGING, old_name(copy))
+}
+
+/// The name of the folder that a recopy replaces, beside the staging folders.
+pub fn old_name(copy: CopyId) -> String {
+    format!("old.{copy}")
 }
 
 /// The staging folder of `name` below a target's path, for the ledger with this id.

@@ -318,6 +318,16 @@ pub struct LogEntry {
     pub text: String,
 }
 
+impl LogEntry {
+    /// The name under which the program writes.
+    pub const PROGRAM: &'static str = "minidvodbcopy";
+
+    /// An entry of the program itself.
+    pub fn of_program(at: Timestamp, copy: Option<CopyId>, text: String) -> Self {
+        Self { at, who: Self::PROGRAM.to_owned(), copy, text }
+    }
+}
+
 /// Whether the database takes two texts for the same.
 pub fn is_same_text(a: &str, b: &str) -> bool {
     a.trim_end_matches(' ').to_lowercase() == b.trim_end_matches(' ').to_lowercase()

@@ -12,7 +12,10 @@ mod room;
 mod target;
 
 pub use attempt::{Attempt, Outcome, Phase};
-pub use copy::{Copy, CopyId, CopyState, FaultState, Publishing, Verified, final_path, staging_path};
+pub use copy::{
+    Copy, CopyId, CopyState, FaultState, Publishing, Recopy, Taken, Verified, final_path, old_name, old_path,
+    staging_path,
+};
 pub use database::{
     Address, BUCKET_IDS, BucketKey, BucketSum, Buckets, COPY_TABLE, Content, DatabaseRecord, EMPTY_SUM,
     LogEntry, NO_BUCKET, SUMMED_TABLES, Stray, TableRow, Tls, Tombstone, UNKNOWN_SUM, is_same_text,

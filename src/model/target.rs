@@ -2,6 +2,8 @@
 //!
 //! Invariant: a fault of host or target scope is kept here, never in the queue.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::names::{AbsolutePath, Group, Host, Machine};
@@ -104,6 +106,8 @@ pub struct Target {
     pub queued_through: u64,
     /// When copies that wait for a person were last pointed out.
     pub reminded_at: Option<Timestamp>,
+    /// The codes of its copies' faults whose first one is in the log, and no recovery since.
+    pub logged_faults: BTreeSet<i16>,
 }
 
 impl Target {
@@ -122,6 +126,7 @@ impl Target {
             verify: Verify::default(),
             deadline_s: Self::DEADLINE_S,
             bwlimit: None,
+            logged_faults: BTreeSet::new(),
             file_system: None,
             standing: None,
             queued_through: 0,

@@ -6,18 +6,18 @@
 use std::time::{Duration, Instant};
 
 use super::standing::Proof;
-use super::{Context, Deed, Pass, Served};
+use super::{Context, Deed, Pass, Served, diary, recopy};
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Fault, Met, Scope};
-use crate::ledger::Look as _;
+use crate::ledger::{Change, Failure, Look as _};
 use crate::lock;
 use crate::model::{
     AbsolutePath, Attempt, Copy, CopyState, Minidvodb, Outcome, Phase, Publishing, Target, Verified, Verify,
 };
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Flusher, Identity, Place, View};
-use crate::transfer::rsync::{self, Checksums, Compared, Job};
-use crate::transfer::source::{Kind, Source, Staged};
+use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
+use crate::transfer::source::{Kind, Roots, Source, Staged};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -30,11 +30,21 @@ const SLOWEST_FLUSH_BYTES_PER_S: u64 = 1_000_000;
 const FLUSH_AT_LEAST: Duration = Duration::from_secs(600);
 
 /// How a finished attempt ended well.
-struct Finished {
-    verified: Verified,
-    published: Identity,
+pub(super) struct Finished {
+    pub(super) verified: Verified,
+    /// The folder, where this ledger published it.
+    pub(super) published: Option<Identity>,
     /// Seconds of the attempt that verified it, where that was an earlier one.
-    earlier_dtime_s: Option<f32>,
+    pub(super) earlier_dtime_s: Option<f32>,
+    /// Where the folder that it replaced is still to be removed: the way to it.
+    pub(super) replaced: Option<Connection>,
+}
+
+impl Finished {
+    /// A folder that this attempt has given its name.
+    fn new(verified: Verified, published: Identity) -> Self {
+        Self { verified, published: Some(published), earlier_dtime_s: None, replaced: None }
+    }
 }
 
 /// What was sent.
@@ -48,13 +58,15 @@ struct Sent {
 }
 
 /// An attempt under way.
-struct Run<'a, 'p> {
-    pass: &'a mut Pass<'p>,
-    served: &'a Served,
-    copy: Copy,
-    attempt: Attempt,
-    ledger_id: String,
-    watch: Watch,
+pub(super) struct Run<'a, 'p> {
+    pub(super) pass: &'a mut Pass<'p>,
+    pub(super) served: &'a Served,
+    pub(super) copy: Copy,
+    pub(super) attempt: Attempt,
+    pub(super) ledger_id: String,
+    /// Where minidvodbs may be copied from.
+    roots: Roots,
+    pub(super) watch: Watch,
     began: Instant,
 }
 
@@ -77,11 +89,17 @@ impl Pass<'_> {
     ) -> Result<Scope> {
         let (began, now) = (Instant::now(), self.context.now());
         let begun = self.context.ledger.write(|change| {
-            let Some(mut copy) = change.copy(copy.id)? else { return Ok(None) };
+            // An operator may have said meanwhile that there is nothing to make.
+            let known = change.copy(copy.id)?;
+            let Some(mut copy) = known.filter(|known| known.is_to_be_made() && goes_alike(known, copy))
+            else {
+                return Ok(None);
+            };
             if !change.claim_final_path(&copy)? {
                 set_collision(&mut copy, now);
+                diary::met_fault(change, &copy, &Met::new(Fault::NameCollision, copy.final_path()), now)?;
                 change.put_known_copy(&copy)?;
-                return Ok(Some((copy, None, String::new())));
+                return Ok(Some((copy, None, String::new(), Roots::default())));
             }
             copy.attempts += 1;
             copy.last_attempt += 1;
@@ -99,10 +117,10 @@ impl Pass<'_> {
                 said: String::new(),
             };
             change.put_attempt(&copy, &attempt)?;
-            Ok(Some((copy, Some(attempt), change.ledger_id()?)))
+            Ok(Some((copy, Some(attempt), change.ledger_id()?, Roots(change.source_roots()?))))
         })?;
         self.summary.tried += 1;
-        let Some((copy, attempt, ledger_id)) = begun else { return Ok(Scope::Copy) };
+        let Some((copy, attempt, ledger_id, roots)) = begun else { return Ok(Scope::Copy) };
         let Some(attempt) = attempt else {
             self.say_collision(&copy)?;
             return Ok(Scope::Copy);
@@ -111,7 +129,7 @@ impl Pass<'_> {
         let from = minidvodb.map_or("nowhere", |minidvodb| minidvodb.path.as_str());
         tracing::info!("begins: minidvodb {} from {from} to {}", copy.minidvodb_id, copy.final_path());
         let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
-        let mut run = Run { pass: self, served, copy, attempt, ledger_id, watch, began };
+        let mut run = Run { pass: self, served, copy, attempt, ledger_id, roots, watch, began };
         let result = run.make(minidvodb);
         run.record(result)
     }
@@ -156,6 +174,7 @@ impl Pass<'_> {
                 };
                 change.put_attempt(&copy, &attempt)?;
                 change.put_known_copy(&copy)?;
+                diary::interrupted(change, &copy, &attempt, now)?;
                 settled.push((copy, attempt));
             }
             Ok(())
@@ -178,15 +197,15 @@ impl Pass<'_> {
 }
 
 impl<'p> Run<'_, 'p> {
-    fn context(&self) -> &'p Context {
+    pub(super) fn context(&self) -> &'p Context {
         self.pass.context
     }
 
-    fn setting(&self) -> &'p Setting {
+    pub(super) fn setting(&self) -> &'p Setting {
         &self.pass.context.setting
     }
 
-    fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: Phase) {
         self.attempt.phase = phase;
         self.pass.lock.show_phase(&self.copy, self.attempt.number, phase);
         tracing::info!("phase: {}", phase.as_str());
@@ -196,11 +215,12 @@ impl<'p> Run<'_, 'p> {
     fn make(&mut self, minidvodb: Option<&Minidvodb>) -> Result<Finished, Halt> {
         self.enter(Phase::Connecting);
         let (mut connection, source) = self.connect_and_size(minidvodb)?;
+        self.settle_exchange(&mut connection)?;
         let view = self.look(&mut connection)?;
         if let Some(publishing) = self.copy.publishing()
-            && view.published == Some(Identity { device: publishing.device, inode: publishing.inode })
+            && view.published == Some(recopy::identity(publishing))
         {
-            return self.complete(&mut connection, &view, publishing, &source);
+            return self.complete(connection, &view, publishing, &source);
         }
         if self.copy.publishing().is_some() {
             // The rename has not happened: it is a copy like any other.
@@ -210,10 +230,17 @@ impl<'p> Run<'_, 'p> {
             return Err(Halt::fault(Fault::SourceChanged, "the minidvodb is not merged any more"));
         }
         let source = source?;
-        if view.published.is_some() {
-            let message =
-                format!("{} is there, and this ledger did not put it there", self.copy.final_path());
-            return Err(Halt::fault(Fault::PathTaken, message));
+        match view.published {
+            Some(there) if self.copy.recopy().is_some() => self.may_replace(there)?,
+            Some(there) if self.copy.adopts() => {
+                return self.adopt(&mut connection, &view, there, minidvodb, &source);
+            }
+            Some(_) => {
+                let message =
+                    format!("{} is there, and this ledger did not put it there", self.copy.final_path());
+                return Err(Halt::fault(Fault::PathTaken, message));
+            }
+            None => {}
         }
         if view.staging.is_some() {
             let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
@@ -230,7 +257,7 @@ impl<'p> Run<'_, 'p> {
         manifest::write(&self.context().state_dir, &self.ledger_id, &self.copy, &source, &checksums)?;
         self.enter(Phase::Flushing);
         destination::flushed(&mut connection, flush_patience(source.bytes()), &self.watch)?;
-        self.publish(&mut connection, &view, staged, how)
+        self.publish(connection, &view, staged, how)
     }
 
     /// The connection is made while the source is read.
@@ -245,11 +272,13 @@ impl<'p> Run<'_, 'p> {
         let path = minidvodb.map(|minidvodb| minidvodb.path.clone()).ok_or_else(gone);
         if self.copy.publishing().is_none() {
             // No connection helps a source that is not there.
-            path.as_ref().map_err(Clone::clone).and_then(Source::find)?;
+            let found = path.as_ref().map_err(Clone::clone);
+            found.and_then(|path| Source::find(path, &self.roots))?;
         }
         let (host, setting, watch) = (&self.served.target.host, self.setting(), &self.watch);
+        let roots = &self.roots;
         let (connection, source) = std::thread::scope(|scope| {
-            let reading = scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path)));
+            let reading = scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path, roots)));
             let connection = Connection::open(host, setting, watch);
             let source = reading.join().unwrap_or_else(|_| {
                 Err(Met::new(Fault::SourceUnreadable, "reading the source failed in an unexpected way"))
@@ -265,7 +294,7 @@ impl<'p> Run<'_, 'p> {
         Ok((connection?, source))
     }
 
-    fn place(&self) -> Place<'_> {
+    pub(super) fn place(&self) -> Place<'_> {
         Place { path: &self.copy.path, ledger_id: &self.ledger_id, name: Some(&self.copy.name) }
     }
 
@@ -284,8 +313,17 @@ impl<'p> Run<'_, 'p> {
     /// Step 3: the limit has been judged; now the room for what is still to be sent.
     fn judge_space(&mut self, connection: &mut Connection, view: &View, source: &Source) -> Result<(), Halt> {
         let staged = self.staged(connection, view)?;
+        self.judge_space_for(&staged, view, source)
+    }
+
+    pub(super) fn judge_space_for(
+        &mut self,
+        staged: &[Staged],
+        view: &View,
+        source: &Source,
+    ) -> Result<(), Halt> {
         let partial = source.free_name(PARTIAL);
-        let need = source.need(&staged, &partial, view.room.block_bytes);
+        let need = source.need(staged, &partial, view.room.block_bytes);
         let own = std::process::id();
         let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
         tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
@@ -314,25 +352,13 @@ impl<'p> Run<'_, 'p> {
         let job = Job {
             source,
             to: &to,
-            partial_name: &partial_name,
+            manner: Manner::Stage { partial_name: &partial_name, is_suspicious: self.copy.is_suspicious },
             bwlimit: self.served.target.bwlimit.as_deref(),
             wants_checksums: self.served.target.verify == Verify::Quick,
-            is_suspicious: self.copy.is_suspicious,
         };
         let flusher =
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
-        let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
-        let setting = &self.pass.context.setting;
-        let sent = rsync::send(connection, &job, setting, &self.watch, |bytes| {
-            *sent_bytes = bytes;
-            lock.show_sent(bytes);
-        });
-        let (sent, checksums) = match sent {
-            Err(Halt::Fault(met)) => return Err(Halt::Fault(self.look_for_full_disk(connection, met)?)),
-            other => other?,
-        };
-        self.attempt.sent_bytes = sent;
-        tracing::info!("sent: {sent} bytes of files");
+        let checksums = self.rsync(connection, &job)?;
         if view.staging.is_some() {
             let place = self.place();
             destination::remove_partials(
@@ -345,6 +371,23 @@ impl<'p> Run<'_, 'p> {
             )?;
         }
         Ok(Sent { staged, checksums, flusher })
+    }
+
+    /// rsync sends; what it has sent is shown as it goes.
+    pub(super) fn rsync(&mut self, connection: &mut Connection, job: &Job<'_>) -> Result<Checksums, Halt> {
+        let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
+        let setting = &self.pass.context.setting;
+        let sent = rsync::send(connection, job, setting, &self.watch, |bytes| {
+            *sent_bytes = bytes;
+            lock.show_sent(bytes);
+        });
+        let (sent, checksums) = match sent {
+            Err(Halt::Fault(met)) => return Err(Halt::Fault(self.look_for_full_disk(connection, met)?)),
+            other => other?,
+        };
+        self.attempt.sent_bytes = sent;
+        tracing::info!("sent: {sent} bytes of files");
+        Ok(checksums)
     }
 
     /// A full disk can end rsync without a word of it: then the disk is asked. And an rsync at the far end that
@@ -398,7 +441,7 @@ impl<'p> Run<'_, 'p> {
     }
 
     /// What differs, differs because the source has changed, or because something damages the copy.
-    fn differs(&self, source: &Source, what: &str) -> Halt {
+    pub(super) fn differs(&self, source: &Source, what: &str) -> Halt {
         match self.changes_since(source) {
             Some(changes) => Halt::fault(Fault::SourceChanged, changes),
             None => {
@@ -410,7 +453,7 @@ impl<'p> Run<'_, 'p> {
     /// What has changed in the source since it was read, in words.
     fn changes_since(&self, source: &Source) -> Option<String> {
         let path = AbsolutePath::parse(source.folder.as_str()).ok()?;
-        match Source::read(&path) {
+        match Source::read(&path, &self.roots) {
             Ok(now) if now == *source => None,
             Ok(now) => Some(format!("the source changed: {}", source.changed_in(&now, 5).join(", "))),
             Err(met) => Some(format!("the source changed: {}", met.message)),
@@ -418,14 +461,18 @@ impl<'p> Run<'_, 'p> {
     }
 
     /// The source as it was before, by size, times and inode of every file; and still the one in the list.
-    fn expect_unchanged(&self, minidvodb: Option<&Minidvodb>, source: &Source) -> Result<(), Halt> {
+    pub(super) fn expect_unchanged(
+        &self,
+        minidvodb: Option<&Minidvodb>,
+        source: &Source,
+    ) -> Result<(), Halt> {
         let now = self.context().ledger.read(|ledger| ledger.minidvodb(self.copy.minidvodb_id))?;
         if now.as_ref() != minidvodb {
             let message = "the minidvodb's entry in the list changed while it was copied";
             return Err(Halt::fault(Fault::SourceChanged, message));
         }
         // The path itself may lead elsewhere now.
-        let again = minidvodb.map(|minidvodb| Source::read(&minidvodb.path));
+        let again = minidvodb.map(|minidvodb| Source::read(&minidvodb.path, &self.roots));
         match again {
             Some(Ok(again)) if again == *source => Ok(()),
             Some(Ok(again)) => {
@@ -441,7 +488,7 @@ impl<'p> Run<'_, 'p> {
 
     fn publish(
         &mut self,
-        connection: &mut Connection,
+        mut connection: Connection,
         view: &View,
         staged: Identity,
         verified: Verified,
@@ -454,50 +501,70 @@ impl<'p> Run<'_, 'p> {
             dtime_s: self.began.elapsed().as_secs_f32(),
         };
         self.set_publishing(Some(publishing))?;
-        destination::publish(connection, view, self.place(), staged, self.setting(), &self.watch)?;
+        let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
+        let replaces = self.copy.recopy().is_some() && view.published.is_some();
+        if replaces {
+            self.replace(&mut connection, view, staged)?;
+        } else {
+            destination::publish(&mut connection, view, place, staged, setting, watch)?;
+        }
+        self.finish(connection, view, Finished::new(verified, staged), replaces)
+    }
+
+    /// The folder has its name, on the disk.
+    fn finish(
+        &mut self,
+        mut connection: Connection,
+        view: &View,
+        mut finished: Finished,
+        replaces: bool,
+    ) -> Result<Finished, Halt> {
         self.enter(Phase::Recording);
-        self.tidy(connection, view);
-        Ok(Finished { verified, published: staged, earlier_dtime_s: None })
+        manifest::promote(&self.context().state_dir, self.copy.id)?;
+        if !replaces {
+            self.tidy(&mut connection, view);
+        }
+        finished.replaced = replaces.then_some(connection);
+        Ok(finished)
     }
 
     /// The rename had happened when an earlier attempt was cut off: what is there is verified and recorded.
     fn complete(
         &mut self,
-        connection: &mut Connection,
+        mut connection: Connection,
         view: &View,
         publishing: Publishing,
         source: &Result<Source, Met>,
     ) -> Result<Finished, Halt> {
         self.enter(Phase::Verifying);
-        let identity = Identity { device: publishing.device, inode: publishing.inode };
         let to = view.below(self.copy.name.as_str());
         let mut is_equal = false;
         if let Ok(source) = source {
-            let compared = rsync::compare(connection, source, &to, self.setting(), &self.watch)?;
+            let compared = rsync::compare(&mut connection, source, &to, self.setting(), &self.watch)?;
             is_equal = matches!(compared, Compared::Equal(_));
         }
         // The source may have changed or gone since it was verified; then the manifest made then decides.
-        if !is_equal && !self.is_as_in_manifest(connection, view)? {
+        if !is_equal && !self.is_as_in_manifest(&mut connection, view)? {
             let message = format!("{} is not what was verified before its rename", self.copy.final_path());
             return Err(Halt::Fault(Met { is_for_ever: true, ..Met::new(Fault::VerifyMismatch, message) }));
         }
         if let Some(mode) = source.as_ref().ok().and_then(Source::mode) {
-            destination::restore_mode(connection, view, self.place(), mode, self.setting(), &self.watch)?;
+            let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
+            destination::restore_mode(&mut connection, view, place, mode, setting, watch)?;
         }
         // The kill may have come between the rename and its flush.
         let patience = flush_patience(self.copy.bytes.unwrap_or_default());
-        destination::flush_published(connection, view, self.place(), patience, &self.watch)?;
-        self.enter(Phase::Recording);
-        self.tidy(connection, view);
-        Ok(Finished {
-            verified: publishing.verified,
-            published: identity,
+        destination::flush_published(&mut connection, view, self.place(), patience, &self.watch)?;
+        let finished = Finished {
             earlier_dtime_s: Some(publishing.dtime_s),
-        })
+            ..Finished::new(publishing.verified, recopy::identity(publishing))
+        };
+        let replaces = self.copy.recopy().is_some();
+        self.finish(connection, view, finished, replaces)
     }
 
     fn is_as_in_manifest(&self, connection: &mut Connection, view: &View) -> Result<bool, Halt> {
-        let Some((_, lines)) = manifest::read(&self.context().state_dir, self.copy.id) else {
+        let Some((_, lines)) = manifest::read_newest(&self.context().state_dir, self.copy.id) else {
             return Ok(false);
         };
         let there =
@@ -515,7 +582,7 @@ impl<'p> Run<'_, 'p> {
     }
 
     /// Empty staging folders go away; should that fail, they go with the next copy.
-    fn tidy(&self, connection: &mut Connection, view: &View) {
+    pub(super) fn tidy(&self, connection: &mut Connection, view: &View) {
         if let Err(halt) = destination::tidy(connection, view, self.place(), self.setting(), &self.watch) {
             self.context().ui.tell(&format!("the empty staging folder stays for now: {halt:?}"));
         }
@@ -525,7 +592,7 @@ impl<'p> Run<'_, 'p> {
     ///
     /// # Errors
     /// 203 where the copy was told meanwhile to go by another name, or elsewhere.
-    fn write_attempt(&self) -> Result<(), Halt> {
+    pub(super) fn write_attempt(&self) -> Result<(), Halt> {
         let is_the_same = self.context().ledger.write(|change| {
             let is_the_same = change.copy(self.copy.id)?.is_some_and(|known| goes_alike(&known, &self.copy));
             if is_the_same {
@@ -544,6 +611,14 @@ impl<'p> Run<'_, 'p> {
 
     /// Writes how the attempt ended. Where the copy goes to is the ledger's word, not the attempt's.
     fn write_end(&mut self) -> Result<()> {
+        self.write_end_with(|_, _| Ok(()))
+    }
+
+    /// As [`Self::write_end`], with what else belongs into the same transaction.
+    fn write_end_with(
+        &mut self,
+        also: impl FnOnce(&mut Change<'_>, &Copy) -> Result<(), Failure>,
+    ) -> Result<()> {
         let Run { pass, copy, attempt, .. } = self;
         pass.context.ledger.write(|change| {
             let before = change.copy(copy.id)?;
@@ -557,14 +632,13 @@ impl<'p> Run<'_, 'p> {
                 // An import may have moved it to another group, with its open attempt.
                 change.close_attempt(copy)?;
             }
-            change.put_known_copy(copy)
+            change.put_known_copy(copy)?;
+            also(change, copy)
         })
     }
 
     fn set_publishing(&mut self, publishing: Option<Publishing>) -> Result<(), Halt> {
-        if let CopyState::New { publishing: slot, .. } = &mut self.copy.state {
-            *slot = publishing;
-        }
+        self.copy.set_publishing(publishing);
         self.write_attempt()
     }
 
@@ -573,7 +647,7 @@ impl<'p> Run<'_, 'p> {
         self.attempt.ended = Some(self.context().now());
         self.attempt.seconds = self.began.elapsed().as_secs_f64();
         let scope = match result {
-            Ok(finished) => self.record_full(&finished).map(|()| Scope::Copy),
+            Ok(finished) => self.record_full(finished).map(|()| Scope::Copy),
             Err(Halt::Fault(met)) => self.record_fault(&met),
             Err(Halt::Cut(why)) => self.record_interruption(&why).map(|()| Scope::Copy),
             Err(Halt::Signal(exit)) => {
@@ -591,22 +665,20 @@ impl<'p> Run<'_, 'p> {
         scope
     }
 
-    fn record_full(&mut self, finished: &Finished) -> Result<()> {
+    fn record_full(&mut self, finished: Finished) -> Result<()> {
         let (context, now) = (self.context(), self.context().now());
         let before = self.copy.fault().map(|state| state.fault);
         let dtime_s = finished.earlier_dtime_s.unwrap_or(self.began.elapsed().as_secs_f32());
         self.attempt.phase = Phase::Recording;
         self.attempt.outcome = Outcome::Full;
-        self.copy.state = CopyState::Full {
-            verified: finished.verified,
-            published: Some(Publishing {
-                device: finished.published.device,
-                inode: finished.published.inode,
-                verified: finished.verified,
-                dtime_s,
-            }),
-            fault: None,
-        };
+        let verified = finished.verified;
+        let published = finished.published.map(|Identity { device, inode }| Publishing {
+            device,
+            inode,
+            verified,
+            dtime_s,
+        });
+        self.copy.state = CopyState::full(verified, published);
         self.copy.dtime_s = Some(dtime_s);
         self.copy.tries = 0;
         self.copy.same_fault = 0;
@@ -614,7 +686,20 @@ impl<'p> Run<'_, 'p> {
         self.copy.is_suspicious = false;
         self.copy.to_send_bytes = Some(0);
         self.copy.touch(now);
-        self.write_end()?;
+        let recovered_from = before.filter(|fault| fault.scope() == Scope::Copy);
+        self.write_end_with(|change, copy| {
+            if finished.replaced.is_some() {
+                change.leave_old(copy)?;
+                diary::replaced(change, copy, now)?;
+            }
+            if finished.published.is_none() {
+                diary::adopted(change, copy, now)?;
+            }
+            recovered_from.map_or(Ok(()), |fault| diary::recovered(change, copy, fault, now))
+        })?;
+        if let Some(mut connection) = finished.replaced {
+            self.remove_old(&mut connection)?;
+        }
         self.pass.heal_host(&self.served.target, Proof::FullCopy)?;
         self.pass.heal_target(&self.served.target, Proof::FullCopy)?;
         let what = format!(
@@ -623,9 +708,9 @@ impl<'p> Run<'_, 'p> {
             ui::count(self.attempt.files, "file", "files"),
             ui::size(self.copy.bytes.unwrap_or_default()),
             dtime_s,
-            finished.verified.as_str()
+            verified.as_str()
         );
-        match before.filter(|fault| fault.scope() == Scope::Copy) {
+        match recovered_from {
             Some(fault) => context.ui.notice(&format!("{what}; recovered from {fault}")),
             None => context.ui.tell(&what),
         }
@@ -647,7 +732,10 @@ impl<'p> Run<'_, 'p> {
             Scope::Copy => retry::after_fault(&mut self.copy, met, now),
             Scope::Host | Scope::Target => retry::after_standing_fault(&mut self.copy, met.fault, now),
         }
-        self.write_end()?;
+        self.write_end_with(|change, copy| match scope {
+            Scope::Copy => diary::met_fault(change, copy, met, now),
+            Scope::Host | Scope::Target => Ok(()),
+        })?;
         self.pass.summary.faulted += 1;
         let deed =
             deed(&self.copy, "faulted", Some(met.fault), self.attempt.seconds, Some(met.message.clone()));
@@ -680,7 +768,8 @@ impl<'p> Run<'_, 'p> {
             Outcome::Interrupted
         };
         self.copy.dtime_s = Some(self.began.elapsed().as_secs_f32());
-        self.write_end()?;
+        let attempt = self.attempt.clone();
+        self.write_end_with(|change, copy| diary::interrupted(change, copy, &attempt, now))?;
         if self.attempt.outcome == Outcome::Interrupted {
             self.context().ui.tell(&format!("{}: interrupted: {why}", title(&self.copy)));
             self.pass.summary.done.push(deed(
@@ -702,7 +791,7 @@ impl<'p> Run<'_, 'p> {
 }
 
 /// The time that a disk is given to write so many bytes.
-fn flush_patience(bytes: u64) -> Duration {
+pub(super) fn flush_patience(bytes: u64) -> Duration {
     FLUSH_AT_LEAST + Duration::from_secs(bytes / SLOWEST_FLUSH_BYTES_PER_S)
 }
 

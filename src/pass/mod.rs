@@ -5,8 +5,11 @@
 //! everything for a target happens under its lock; a fault of one copy never keeps the next one waiting; a
 //! fault of a host or target leaves its queue as it was; a pass that has nothing to do commits nothing.
 
+mod adopt;
 mod attempt;
+mod diary;
 mod preview;
+mod recopy;
 mod report;
 mod standing;
 
@@ -17,7 +20,7 @@ pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 
 use crate::error::{Error, Result};
-use crate::faults::{Class, Scope};
+use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
 use crate::model::{Copy, CopyId, Group, Host, HostRecord, Minidvodb, Stages, Target};
@@ -79,6 +82,8 @@ pub struct Order {
     pub host: Option<Host>,
     /// This group only.
     pub group: Option<Group>,
+    /// This copy only, and nothing is queued.
+    pub copy: Option<CopyId>,
     /// At most so many copies are tried.
     pub limit: Option<u64>,
     /// Whether waits are waited for.
@@ -270,8 +275,9 @@ impl Pass<'_> {
         let _inside = span.entered();
         tracing::info!("served: {}", target.path);
         self.settle_interrupted(target)?;
+        self.settle_exchanges(target)?;
         let Some(served) = self.current(target)? else { return Ok(()) };
-        if served.stages.queue {
+        if served.stages.queue && self.order.copy.is_none() {
             self.queue(&served)?;
             self.partner.catch_up(self.context)?;
         }
@@ -340,12 +346,22 @@ impl Pass<'_> {
                     copy.touch(now);
                     if decision == Decision::Collision {
                         attempt::set_collision(&mut copy, now);
+                        diary::met_fault(
+                            change,
+                            &copy,
+                            &Met::new(Fault::NameCollision, copy.final_path()),
+                            now,
+                        )?;
                         collisions.push(copy.clone());
                     }
                     change.put_known_copy(&copy)?;
                     queued += 1;
                 }
                 target.queued_through = found.through;
+                // Collisions were logged with the target meanwhile.
+                target.logged_faults = change
+                    .target(&target.host, &target.group)?
+                    .map_or_else(Default::default, |target| target.logged_faults);
                 change.put_target(&target)?;
                 Ok((queued, collisions, found.has_more))
             })?;
@@ -413,7 +429,7 @@ impl Pass<'_> {
             ledger.pending_until(&served.target.host, &served.target.group, after, |copy| {
                 let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
                 let verdict = load::judge(&copy, minidvodb.as_ref(), now, self.order.eagerness);
-                if verdict == Verdict::Serve {
+                if verdict == Verdict::Serve && self.order.copy.is_none_or(|only| only == copy.id) {
                     next = Some((copy, minidvodb));
                 }
                 Ok(next.is_none())
@@ -434,7 +450,7 @@ impl Pass<'_> {
             ledger.each_pending(&target.host, &target.group, |copy| {
                 // A younger one was said when it was met, less than a day ago.
                 let is_due = notice::is_reminder_due(copy.epoch, now);
-                if let Some(state) = copy.fault().filter(|_| is_due)
+                if let Some(state) = copy.fault_of_making().filter(|_| is_due)
                     && state.class != Class::Retry
                     && state.fault.scope() == Scope::Copy
                 {

@@ -7,7 +7,7 @@ use super::{Context, Deed, Pass, Served};
 use crate::error::Result;
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
-use crate::model::{AbsolutePath, Copy, CopyState, Group, Host, Standing, Target, staging_path};
+use crate::model::{AbsolutePath, Copy, Group, Host, LogEntry, Standing, Target, staging_path};
 use crate::plan::load::{self, Door};
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Place, View};
@@ -67,8 +67,10 @@ impl Pass<'_> {
         let now = self.context.now();
         tracing::warn!("{}: fault {}: {}", whose(target, met.fault), met.fault, met.message);
         let standing = self.context.ledger.write(|change| {
-            update_standing(change, target, met.fault.scope(), |before| {
+            let mut is_first = false;
+            let standing = update_standing(change, target, met.fault.scope(), |before| {
                 let same = before.filter(|before| before.fault == met.fault);
+                is_first = same.is_none();
                 let probes = same.as_ref().map_or(1, |same| same.probes + 1);
                 // 227 waits to be accepted.
                 let is_probed = met.fault != Fault::FilesystemChanged;
@@ -83,7 +85,13 @@ impl Pass<'_> {
                     said_at: same.and_then(|same| same.said_at),
                     message: met.message.clone(),
                 })
-            })
+            })?;
+            if is_first {
+                let first = met.message.lines().next().unwrap_or_default();
+                let text = format!("{}: fault {}: {first}", whose(target, met.fault), met.fault);
+                change.add_log(&LogEntry::of_program(now, None, text))?;
+            }
+            Ok(standing)
         })?;
         if let Some(standing) = standing {
             say_standing(self.context, target, &standing)?;
@@ -227,7 +235,7 @@ impl Pass<'_> {
             let copy = self.context.ledger.read(|ledger| ledger.copy(copy_id))?;
             // Another copy may have the place by now.
             let is_used_again = copy.is_some_and(|copy| {
-                copy.is_new() && staging_path(&copy.path, &ledger_id, &copy.name) == path
+                copy.is_to_be_made() && staging_path(&copy.path, &ledger_id, &copy.name) == path
             }) || self.has_owner(target, &path, &ledger_id)?;
             let is_settled = is_used_again
                 || match destination::remove_staging(&mut connection, &path, &ledger_id, setting, &watch) {
@@ -296,8 +304,15 @@ fn heal(context: &Context, target: &Target, scope: Scope, proof: Proof) -> Resul
     if standing.shows_in_sending && proof == Proof::Look {
         return Ok(());
     }
+    let what = format!(
+        "{}: recovered from fault {} (since {} UTC)",
+        whose(target, standing.fault),
+        standing.fault,
+        ui::time(standing.since)
+    );
     context.ledger.write(|change| {
         update_standing(change, target, scope, |_| None)?;
+        change.add_log(&LogEntry::of_program(context.now(), None, what.clone()))?;
         let groups: Vec<Group> = match scope {
             Scope::Host => {
                 change.targets()?.into_iter().filter(|t| t.host == target.host).map(|t| t.group).collect()
@@ -309,12 +324,7 @@ fn heal(context: &Context, target: &Target, scope: Scope, proof: Proof) -> Resul
         }
         Ok(())
     })?;
-    context.ui.notice(&format!(
-        "{}: recovered from fault {} (since {} UTC)",
-        whose(target, standing.fault),
-        standing.fault,
-        ui::time(standing.since)
-    ));
+    context.ui.notice(&what);
     Ok(())
 }
 
@@ -328,15 +338,13 @@ pub(super) fn clear_code(
 ) -> Result<(), Failure> {
     let mut showing: Vec<Copy> = Vec::new();
     change.each_pending(host, group, |copy| {
-        if copy.fault().is_some_and(|state| state.fault.scope() == scope) {
+        if copy.fault_of_making().is_some_and(|state| state.fault.scope() == scope) {
             showing.push(copy);
         }
         Ok(())
     })?;
     for mut copy in showing {
-        if let CopyState::New { fault, .. } = &mut copy.state {
-            *fault = None;
-        }
+        copy.set_fault_of_making(None);
         copy.touch(now);
         change.put_known_copy(&copy)?;
     }

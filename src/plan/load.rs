@@ -36,7 +36,7 @@ pub fn judge(copy: &Copy, minidvodb: Option<&Minidvodb>, now: Timestamp, eagerne
     if copy.publishing().is_none() && !minidvodb.is_some_and(Minidvodb::is_eligible) {
         return Verdict::NotEligible;
     }
-    let Some(state) = copy.fault() else { return Verdict::Serve };
+    let Some(state) = copy.fault_of_making() else { return Verdict::Serve };
     if state.fault.scope() != Scope::Copy {
         // Its host or target decides, and was asked before the queue was loaded.
         return Verdict::Serve;

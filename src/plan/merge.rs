@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::retry;
 use crate::faults::{Class, Fault, Scope};
 use crate::model::{
-    AbsolutePath, Content, Copy, CopyId, CopyState, FaultState, Host, Machine, Stray, TableRow, Verified,
-    is_same_text,
+    AbsolutePath, Content, Copy, CopyId, CopyState, FaultState, Host, Machine, Recopy, Stray, TableRow,
+    Taken, Verified, is_same_text,
 };
 
 /// A copy of the ledger, with its row as both sides held it at the last sync.
@@ -261,16 +261,29 @@ pub fn take(
         after.to_send_bytes = None;
     }
     after.state = match (&copy.state, content.state.as_str()) {
-        (CopyState::Full { verified, published, .. }, "full") if !is_elsewhere => {
-            CopyState::Full { verified: *verified, published: *published, fault }
+        (CopyState::Full { verified, published, fault: known, recopy }, "full") if !is_elsewhere => {
+            let (fault, recopy) = share_fault(fault, known.as_ref(), recopy.clone());
+            CopyState::Full { verified: *verified, published: *published, fault, recopy }
         }
-        (_, "full") => CopyState::Full { verified: Verified::Adopted, published: None, fault },
-        (CopyState::New { publishing, .. }, _) if !is_elsewhere => {
-            CopyState::New { fault, publishing: *publishing }
+        (_, "full") => CopyState::Full { verified: Verified::Adopted, published: None, fault, recopy: None },
+        (CopyState::New { publishing, taken, .. }, _) if !is_elsewhere => {
+            CopyState::New { fault, publishing: *publishing, taken: *taken }
         }
-        _ => CopyState::New { fault, publishing: None },
+        _ => CopyState::New { fault, publishing: None, taken: Taken::Refuse },
     };
     Ok(after)
+}
+
+/// A row has one fault; of a full copy that is to be sent again it may be that sending's.
+fn share_fault(
+    fault: Option<FaultState>,
+    known: Option<&FaultState>,
+    recopy: Option<Recopy>,
+) -> (Option<FaultState>, Option<Recopy>) {
+    match recopy {
+        Some(recopy) if recopy.fault.is_some() && recopy.fault == fault => (known.cloned(), Some(recopy)),
+        recopy => (fault, recopy.map(|recopy| Recopy { fault: None, ..recopy })),
+    }
 }
 
 /// The fault that a row shows, with what is known of it here where it is the same.
@@ -323,7 +336,7 @@ mod tests {
     }
 
     fn full(mut copy: Copy, verified: Verified, second: i64) -> Copy {
-        copy.state = CopyState::Full { verified, published: None, fault: None };
+        copy.state = CopyState::full(verified, None);
         copy.last_attempt = 1;
         copy.dtime_s = Some(1.5);
         copy.epoch = Some(at(second));

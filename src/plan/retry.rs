@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::faults::{Class, Fault, Met, Scope};
-use crate::model::{Copy, CopyState, FaultState};
+use crate::model::{Copy, FaultState};
 
 /// The wait after the first fault.
 pub const FIRST_WAIT_S: i64 = 5 * 60;
@@ -44,7 +44,7 @@ pub fn is_due(next_try: Timestamp, now: Timestamp) -> bool {
 /// Progress (less to send than the attempt before found) has been accounted for at sizing.
 pub fn after_fault(copy: &mut Copy, met: &Met, now: Timestamp) {
     let fault = met.fault;
-    let was_same = copy.fault().is_some_and(|state| state.fault == fault);
+    let was_same = copy.fault_of_making().is_some_and(|state| state.fault == fault);
     copy.same_fault = if was_same { copy.same_fault + 1 } else { 1 };
     copy.tries += 1;
     copy.interruptions = 0;
@@ -96,9 +96,7 @@ fn class_after(fault: Fault, is_for_ever: bool, tries: u32, same_fault: u32) -> 
 }
 
 fn set_fault(copy: &mut Copy, state: FaultState, now: Timestamp) {
-    if let CopyState::New { fault, .. } = &mut copy.state {
-        *fault = Some(state);
-    }
+    copy.set_fault_of_making(Some(state));
     copy.touch(now);
 }
 

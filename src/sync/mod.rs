@@ -24,8 +24,6 @@ use crate::model::{BucketKey, BucketSum, CopyId, DatabaseRecord, Group, Host, Lo
 use crate::pass::Context;
 use crate::ui;
 
-/// The name under which the program writes into the log.
-pub const PROGRAM: &str = "minidvodbcopy";
 /// While nothing changes, the time of the last sync is written down so often.
 const NOTED_EVERY_S: i64 = 24 * 3600;
 
@@ -174,7 +172,7 @@ pub fn sync(
         context.check_stop()?;
         report.add(settle::settle(context, database, minidvodbs, &survey.to_bury)?);
     }
-    note_synced(context, record, &survey.met, report.line("").is_some())?;
+    note_synced(context, record, &survey.met, &report)?;
     Ok(report)
 }
 
@@ -191,7 +189,8 @@ struct Met {
 }
 
 /// Writes down that both sides are in step, where that is news.
-fn note_synced(context: &Context, record: &DatabaseRecord, met: &Met, has_changed: bool) -> Result<()> {
+fn note_synced(context: &Context, record: &DatabaseRecord, met: &Met, report: &Report) -> Result<()> {
+    let has_changed = report.line("").is_some();
     let now = context.now();
     let is_old = record.synced_at.is_none_or(|at| now.as_second() - at.as_second() >= NOTED_EVERY_S);
     let is_known = record.identity.as_ref() == Some(&met.identity)
@@ -207,6 +206,11 @@ fn note_synced(context: &Context, record: &DatabaseRecord, met: &Met, has_change
             for (bucket, sum) in &met.buckets {
                 change.put_bucket(*bucket, *sum)?;
             }
+        }
+        if report.came > 0 {
+            let copies = ui::count(report.came, "copy", "copies");
+            let text = format!("took {copies} in from the database {}", record.address.name);
+            change.add_log(&LogEntry::of_program(now, None, text))?;
         }
         record.identity = Some(met.identity.clone());
         record.groups.clone_from(&met.groups);
@@ -258,7 +262,7 @@ fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
         record.away_because = because;
         change.put_database(Some(&record))?;
         let text = format!("the database {name} {what}: {why}");
-        change.add_log(&LogEntry { at: now, who: PROGRAM.to_owned(), copy: None, text })
+        change.add_log(&LogEntry::of_program(now, None, text))
     })?;
     context.ui.notice(&format!("the database {name} {what}, and passes go on by the ledger: {why}"));
     Ok(())

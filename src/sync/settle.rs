@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::survey::{by_minidvodb, known_of, why_not_taken};
-use super::{Machines, PROGRAM, Report, Stopped};
+use super::{Machines, Report, Stopped};
 use crate::database::{Database, Trouble};
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{
@@ -215,8 +215,9 @@ impl Taking<'_, '_> {
             }
         };
         self.meet_host(&after)?;
-        let stays = (&after.host, &after.path) == (&copy.host, &copy.path) && after.is_new() == copy.is_new();
-        if !stays && copy.is_new() {
+        let stays = (&after.host, &after.path) == (&copy.host, &copy.path)
+            && after.is_to_be_made() == copy.is_to_be_made();
+        if !stays && copy.is_to_be_made() {
             self.change.leave_staging(&copy)?;
         }
         if let Err(taken) = self.change.put_copy(&after)? {
@@ -284,7 +285,7 @@ impl Taking<'_, '_> {
     }
 
     fn log(&mut self, copy: CopyId, text: String) -> Result<(), Failure> {
-        let entry = LogEntry { at: self.now, who: PROGRAM.to_owned(), copy: Some(copy), text };
+        let entry = LogEntry::of_program(self.now, Some(copy), text);
         self.change.add_log(&entry)
     }
 

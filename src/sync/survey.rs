@@ -568,8 +568,10 @@ pub(super) fn known_of(ledger: &impl Look, minidvodb: u64) -> Result<Vec<Known>,
     let mut known = Vec::new();
     for copy in ledger.copies_of(MinidvodbId(minidvodb))? {
         let synced = ledger.synced(&copy)?;
-        let is_under_way =
-            ledger.open_attempts(&copy.host, &copy.group)?.iter().any(|(open, _)| *open == copy.id);
+        // A folder that is being exchanged is settled by a pass, whatever the row says meanwhile.
+        let is_exchanging = copy.recopy().is_some_and(|recopy| recopy.exchanging.is_some());
+        let is_under_way = is_exchanging
+            || ledger.open_attempts(&copy.host, &copy.group)?.iter().any(|(open, _)| *open == copy.id);
         known.push(Known { copy, synced, is_under_way });
     }
     Ok(known)

@@ -314,6 +314,34 @@ stat -c '%d %i' -- ./{staging}",
     Err(Halt::fault(outcome::of_target_message(&message), message))
 }
 
+/// Makes sure that what has the final name is a folder, and still the one that was seen.
+///
+/// # Errors
+/// 225 where it is anything else.
+pub fn expect_folder(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    there: Identity,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let name = place.name.map_or("", Name::as_str);
+    let script = format!(
+        "cd -P -- {} && n=./{} && [ ! -L \"$n\" ] && [ -d \"$n\" ] && [ \"$(stat -c '%d %i' -- \"$n\")\" = '{} {}' ]",
+        quote(&view.at),
+        quote(name),
+        there.device,
+        there.inode
+    );
+    let answer = connection.run("expect-folder", &script, setting.limits.answer, watch)?;
+    if answer.status == 0 {
+        return Ok(());
+    }
+    let message = format!("{name} at {} is no folder, or is another one now", place.path);
+    Err(Halt::fault(Fault::PathTaken, message))
+}
+
 /// Removes what an earlier attempt left of partial files. The folders that held them keep their times.
 ///
 /// # Errors
@@ -503,7 +531,8 @@ pub fn tidy(
 }
 
 /// Removes a staging folder that is not needed any more, by its full path. One whose disk is not there is
-/// left alone: false.
+/// left alone: false. It is moved first to where no minidvodb can be staged, so that what a kill leaves of it
+/// is never taken for a staging folder, and goes with the next removal.
 ///
 /// # Errors
 /// Any halt.
@@ -526,9 +555,14 @@ pub fn remove_staging(
     let script = format!(
         "cd -P -- {} 2>/dev/null || exit 7
 for d in ./{top} ./{ledger}; do [ ! -L \"$d\" ] || exit 1; done
-[ -e ./{ledger}/{name} ] || exit 0
-g=./{ledger}/.gone.$$
-mv -T -- ./{ledger}/{name} \"$g\" && rm -rf -- \"$g\" || exit 1
+f=./{ledger}/{name} g=./{ledger}/{top}
+[ ! -L \"$g\" ] || exit 1
+if [ -e \"$f\" ] || [ -L \"$f\" ]; then
+  [ -L \"$f\" ] || [ -w \"$f\" ] || chmod u+w -- \"$f\" || exit 1
+  mkdir -p -- \"$g\" && d=$(mktemp -d \"$g/XXXXXX\") && mv -- \"$f\" \"$d/\" || exit 1
+fi
+[ ! -d \"$g\" ] || find \"$g\" -type d ! -perm -700 -exec chmod u+rwx {{}} + 2>/dev/null
+rm -rf -- \"$g\" || exit 1
 rmdir -- ./{ledger} ./{top} 2>/dev/null; :",
         quote(base)
     );

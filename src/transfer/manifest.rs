@@ -56,12 +56,29 @@ pub struct Line {
     pub path: Box<[u8]>,
 }
 
+/// The file of a manifest whose copy has not got its final name yet: until then the old one stands.
+fn draft_of(state_dir: &Utf8Path, copy: CopyId) -> Utf8PathBuf {
+    state_dir.join("manifests").join(format!("{copy}.draft.tsv.gz"))
+}
+
+/// Makes a draft the manifest: the folder that it is of has its final name now.
+///
+/// # Errors
+/// 78 where the state folder can't be written.
+pub fn promote(state_dir: &Utf8Path, copy: CopyId) -> Result<()> {
+    match std::fs::rename(draft_of(state_dir, copy), file_of(state_dir, copy)) {
+        // An attempt before may have got so far.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed.or_configuration(format!("cannot name the manifest of copy {copy}")),
+    }
+}
+
 /// The file of a copy's manifest.
 pub fn file_of(state_dir: &Utf8Path, copy: CopyId) -> Utf8PathBuf {
     state_dir.join("manifests").join(format!("{copy}.tsv.gz"))
 }
 
-/// Writes the manifest of a copy, flushed to the disk.
+/// Writes the draft of a copy's manifest, flushed to the disk.
 ///
 /// # Errors
 /// 78 where the state folder can't be written.
@@ -72,7 +89,7 @@ pub fn write(
     source: &Source,
     checksums: &Checksums,
 ) -> Result<()> {
-    let file = file_of(state_dir, copy.id);
+    let file = draft_of(state_dir, copy.id);
     let folder = state_dir.join("manifests");
     std::fs::create_dir_all(&folder).or_configuration(format!("cannot make the folder {folder}"))?;
     let header = Header {
@@ -114,9 +131,14 @@ fn line_of(entry: &Entry, checksums: &Checksums) -> String {
     format!("{kind}\t{}\t{second}.{nano:09}\t{checksum}\t{}\n", entry.size, escape(&entry.path))
 }
 
-/// Reads a manifest; `None` where there is none, or where it is not whole.
-pub fn read(state_dir: &Utf8Path, copy: CopyId) -> Option<(Header, Vec<Line>)> {
-    let file = std::fs::File::open(file_of(state_dir, copy)).ok()?;
+/// Reads the manifest of what has its final name, or is about to get it; `None` where there is none, or where
+/// it is not whole.
+pub fn read_newest(state_dir: &Utf8Path, copy: CopyId) -> Option<(Header, Vec<Line>)> {
+    read(&draft_of(state_dir, copy)).or_else(|| read(&file_of(state_dir, copy)))
+}
+
+fn read(file: &Utf8Path) -> Option<(Header, Vec<Line>)> {
+    let file = std::fs::File::open(file).ok()?;
     let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file))).lines();
     let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;
     if header.manifest != VERSION {

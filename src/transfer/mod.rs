@@ -8,6 +8,7 @@
 mod account;
 pub mod destination;
 mod df;
+pub mod exchange;
 pub mod guard;
 pub mod manifest;
 mod outcome;

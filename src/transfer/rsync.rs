@@ -44,14 +44,47 @@ pub struct Job<'a> {
     pub source: &'a Source,
     /// The folder at the destination, absolute.
     pub to: &'a str,
-    /// The name of the folders that parts of files are kept in.
-    pub partial_name: &'a str,
+    /// What may be done to what is there.
+    pub manner: Manner<'a>,
     /// `--bwlimit`.
     pub bwlimit: Option<&'a str>,
     /// Whether the checksums of what is sent are wanted: not where the comparison will give them.
     pub wants_checksums: bool,
-    /// Compare what is staged by checksum, not by size and time: after a mismatch.
-    pub is_suspicious: bool,
+}
+
+/// What sending may do to what is there.
+#[derive(Clone, Copy, Debug)]
+pub enum Manner<'a> {
+    /// A staging folder becomes what the source is.
+    Stage {
+        /// The name of the folders that parts of files are kept in.
+        partial_name: &'a str,
+        /// Compare what is staged by checksum, not by size and time: after a mismatch.
+        is_suspicious: bool,
+    },
+    /// A folder of somebody else's gets what it lacks; nothing in it is deleted or overwritten.
+    Complete {
+        /// Where files are written until they are whole, at the destination, absolute.
+        temp_dir: &'a str,
+    },
+}
+
+impl Manner<'_> {
+    fn options(self) -> Vec<String> {
+        match self {
+            Self::Stage { partial_name, is_suspicious } => {
+                let checksum = is_suspicious.then(|| "--checksum".to_owned());
+                let partial = format!("--partial-dir={partial_name}");
+                [partial, "--delete".to_owned(), "--no-whole-file".to_owned()]
+                    .into_iter()
+                    .chain(checksum)
+                    .collect()
+            }
+            Self::Complete { temp_dir } => {
+                vec!["--ignore-existing".to_owned(), format!("--temp-dir={temp_dir}")]
+            }
+        }
+    }
 }
 
 /// What became of a comparison.
@@ -108,16 +141,15 @@ pub fn send(
 ) -> Result<(u64, Checksums), Halt> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let (from, to) = operands(connection, &job.source.folder, job.to);
-    let partial = format!("--partial-dir={}", job.partial_name);
     let timeout = format!("--timeout={}", (setting.limits.stall.as_secs() / 2).max(1));
     let optional: Vec<String> = (job.bwlimit.map(|rate| format!("--bwlimit={rate}")).into_iter())
-        .chain(job.is_suspicious.then(|| "--checksum".to_owned()))
+        .chain(job.manner.options())
         .chain(job.wants_checksums.then(|| OUT_FORMAT.to_owned()))
         .collect();
     let remote = remote_shell(connection);
     let command = cmd!(
         shell,
-        "rsync -a -s -8 --no-whole-file {partial} --delete {timeout} {optional...} --info=stats2 --debug=nstr
+        "rsync -a -s -8 {timeout} {optional...} --info=stats2 --debug=nstr
         {remote...} -- {from} {to}"
     );
     let mut checksums = Checksums::default();

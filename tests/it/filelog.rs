@@ -246,7 +246,8 @@ fn a_command_line_pasted_into_a_shell_gives_the_words_that_the_child_got() {
     let config = world.root.join("it's a\n\u{202e}config\u{1b}\u{9b}7");
     fs::copy(world.sshd().config_path(), &config).unwrap();
     world.set("MINIDVODBCOPY_SSH_CONFIG", config.as_str());
-    let names = ["a  b", "it's", "\"$(id)\"", "`id`;|&", "back\\slash\\#012", "-rf", "*[a]?{b}~", "é", "$'\\n'"];
+    let names =
+        ["a  b", "it's", "\"$(id)\"", "`id`;|&", "back\\slash\\#012", "-rf", "*[a]?{b}~", "é", "$'\\n'"];
     for (id, name) in (1..).zip(names) {
         let shape = Shape { regions: 1, files_per_region: 1, rows_per_file: 1 };
         dvo::make(&world.source(name), shape, id).unwrap();

@@ -1,0 +1,215 @@
+//! What an operator's hand changes of copies: for `revert`, `update` and `minidvodbtool`.
+//!
+//! Invariant: all that is meant is changed, or nothing; the one-copy rule holds; a pass that is at a copy is
+//! not disturbed; the log keeps what was before.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::faults::Fault;
+use crate::ledger::{Change, Failure, Look};
+use crate::lock;
+use crate::model::{Content, Copy, CopyId, LogEntry, Taken};
+use crate::pass::Context;
+use crate::plan::by_hand::{self, Wish};
+
+/// More copies than these are logged in one entry for all.
+const LOGGED_ONE_BY_ONE: usize = 20;
+
+/// Which copies are meant.
+#[derive(Clone, Copy)]
+pub(super) enum Meant<'a> {
+    /// This one.
+    Copy(CopyId),
+    /// Those for which it says yes.
+    Each(&'a dyn Fn(&Copy) -> bool),
+}
+
+/// A copy before and after.
+pub(super) struct Changed {
+    pub(super) before: Copy,
+    pub(super) after: Copy,
+}
+
+/// Sets what is wished of every copy that is meant; nothing where one of them refuses.
+///
+/// # Errors
+/// 2 where a copy cannot be like that, 75 where a pass is at one of them.
+pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result<Vec<Changed>> {
+    super::need_ledger(context)?;
+    let now = context.now();
+    context.ledger.write(|change| {
+        let mut changed = Vec::new();
+        for before in chosen(change, meant)? {
+            if wish.touches_the_folder() {
+                refuse_under_way(context, change, &before)?;
+            }
+            let host = wish.host.as_ref().unwrap_or(&before.host);
+            let machine = match &wish.host {
+                Some(host) if *host != before.host => change.host_or_unknown(host)?.machine,
+                _ => before.machine.clone(),
+            };
+            let after = by_hand::apply(&before, wish, machine, now);
+            let goes_elsewhere = (&before.host, &before.path) != (host, &after.path);
+            if before.is_to_be_made() && (goes_elsewhere || !after.is_to_be_made()) {
+                change.leave_staging(&before)?;
+            }
+            put(change, &after)?;
+            changed.push(Changed { before, after });
+        }
+        log_update(context, change, &changed)?;
+        Ok(changed)
+    })
+}
+
+/// Clears the fault of every copy that is meant, new and faulted; says what they were.
+///
+/// # Errors
+/// The ledger's.
+pub(super) fn revert(context: &Context, meant: Meant<'_>, taken: Taken) -> Result<Vec<Copy>> {
+    super::need_ledger(context)?;
+    let now = context.now();
+    context.ledger.write(|change| {
+        let mut reverted = chosen(change, meant)?;
+        reverted.retain(|copy| copy.is_new() && copy.fault().is_some());
+        for before in &reverted {
+            let mut after = before.clone();
+            after.revert(taken, now);
+            change.put_known_copy(&after)?;
+            if let Some(state) = before.fault() {
+                change.forget_logged_fault(&before.host, &before.group, state.fault)?;
+            }
+        }
+        log_revert(context, change, &reverted, taken)?;
+        Ok(reverted)
+    })
+}
+
+fn chosen(ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<Copy>, Failure> {
+    match meant {
+        Meant::Copy(id) => {
+            let copy = ledger.copy(id)?.ok_or_else(|| {
+                Error::usage(format!("there is no copy {id}")).hint("`minidvodbcopy list` lists them")
+            })?;
+            Ok(vec![copy])
+        }
+        Meant::Each(is_meant) => {
+            let mut chosen = Vec::new();
+            ledger.each_copy(|copy| {
+                if is_meant(&copy) {
+                    chosen.push(copy);
+                }
+                Ok(true)
+            })?;
+            Ok(chosen)
+        }
+    }
+}
+
+/// An attempt at a copy would write its end over what was set; a rename that may have happened must be settled.
+pub(super) fn refuse_under_way(context: &Context, ledger: &impl Look, copy: &Copy) -> Result<(), Failure> {
+    let is_open = ledger.open_attempts(&copy.host, &copy.group)?.iter().any(|(open, _)| *open == copy.id);
+    if is_open && let Some(holder) = lock::holder_now(&context.state_dir, &copy.host, &copy.group) {
+        return Err(Error::try_again(format!("a pass is at copy {} at this moment: {holder}", copy.id))
+            .hint("try again when it is done; `minidvodbcopy stage off run` ends the pass after that copy")
+            .into());
+    }
+    if copy.publishing().is_some() {
+        return Err(Error::try_again(format!(
+            "copy {} was cut off while it got its final name, and the next pass settles that first",
+            copy.id
+        ))
+        .hint("`minidvodbcopy run` makes that pass")
+        .into());
+    }
+    Ok(())
+}
+
+/// Writes a copy that may have gone to another place, where nobody else may be.
+fn put(change: &mut Change<'_>, after: &Copy) -> Result<(), Failure> {
+    if let Err(taken) = change.put_copy(after)? {
+        return Err(Error::usage(format!(
+            "copies {} and {} would both be of minidvodb {} on machine {}, and there may be one",
+            taken.copy, taken.by, after.minidvodb_id, after.machine
+        ))
+        .hint(format!("`minidvodbcopy show {}` and `show {}` show them", taken.copy, taken.by))
+        .into());
+    }
+    if !change.claim_final_path(after)? {
+        let path = after.final_path();
+        let owner = change.owner_of(&after.machine, &path)?;
+        let owner = owner.map_or_else(String::new, |owner| format!(" of copy {owner}"));
+        return Err(Error::usage(format!(
+            "copy {} cannot go to {}:{path}, which is the place{owner}",
+            after.id, after.host
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+fn log_update(context: &Context, change: &mut Change<'_>, changed: &[Changed]) -> Result<(), Failure> {
+    if changed.len() > LOGGED_ONE_BY_ONE {
+        let ids = listed(changed.iter().map(|changed| changed.before.id));
+        let text = format!("updated {} copies by hand, the last of them as follows: {ids}", changed.len());
+        add_log(context, change, None, text)?;
+    }
+    let surplus = changed.len().saturating_sub(LOGGED_ONE_BY_ONE);
+    for Changed { before, after } in &changed[surplus..] {
+        let (was, is) = (Content::of(before), Content::of(after));
+        let text = format!("updated {} by hand: was {was}; is {is}", title(before));
+        add_log(context, change, Some(before.id), text)?;
+    }
+    Ok(())
+}
+
+fn log_revert(
+    context: &Context,
+    change: &mut Change<'_>,
+    reverted: &[Copy],
+    taken: Taken,
+) -> Result<(), Failure> {
+    let how = if taken == Taken::Adopt { ", and may complete what is there" } else { "" };
+    if reverted.len() <= LOGGED_ONE_BY_ONE {
+        for copy in reverted {
+            let was = Content::of(copy);
+            let text = format!("reverted {}{how}: was {was}", title(copy));
+            add_log(context, change, Some(copy.id), text)?;
+        }
+        return Ok(());
+    }
+    let mut by_fault: BTreeMap<i16, (Option<Fault>, Vec<CopyId>)> = BTreeMap::new();
+    for copy in reverted {
+        let fault = copy.fault().map(|state| state.fault);
+        by_fault.entry(copy.fault_code()).or_insert((fault, Vec::new())).1.push(copy.id);
+    }
+    for (fault, ids) in by_fault.into_values() {
+        let fault = fault.map_or_else(String::new, |fault| fault.to_string());
+        let text = format!("reverted {} copies{how}: were {fault}: {}", ids.len(), listed(ids.into_iter()));
+        add_log(context, change, None, text)?;
+    }
+    Ok(())
+}
+
+/// The first ids of many, as a log entry has room for.
+fn listed(ids: impl ExactSizeIterator<Item = CopyId>) -> String {
+    const MOST: usize = 200;
+    let rest = ids.len().saturating_sub(MOST);
+    let first: Vec<String> = ids.take(MOST).map(|id| id.to_string()).collect();
+    let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    format!("copies {}{more}", first.join(", "))
+}
+
+/// A copy in messages.
+pub(super) fn title(copy: &Copy) -> String {
+    format!("copy {} ({} to {})", copy.id, copy.name, copy.host)
+}
+
+pub(super) fn add_log(
+    context: &Context,
+    change: &mut Change<'_>,
+    copy: Option<CopyId>,
+    text: String,
+) -> Result<(), Failure> {
+    change.add_log(&LogEntry { at: context.now(), who: context.user.clone(), copy, text })
+}

@@ -1,0 +1,119 @@
+//! `recopy`: sends a full copy again, and exchanges the two folders.
+//!
+//! The wish is kept in the ledger until it is fulfilled or given up: an attempt that is cut off, or that meets a
+//! fault which heals by itself, is gone on with by the next passes.
+
+use super::by_hand::{self, title};
+use super::run;
+use crate::cli;
+use crate::error::{Error, Exit, Result};
+use crate::ledger::{Change, Failure, Look as _};
+use crate::model::{Copy, CopyId, CopyState, Minidvodb, Recopy};
+use crate::pass::{self, Context, Order};
+use crate::plan::load::Eagerness;
+
+pub(super) fn execute(context: &Context, words: &cli::Recopy) -> Result<Exit> {
+    super::need_ledger(context)?;
+    if words.cancel {
+        return cancel(context, words.id);
+    }
+    let reason = words.reason.clone().unwrap_or_default();
+    let copy = context.ledger.write(|change| wish(context, change, words.id, &reason))?;
+    let order = Order {
+        host: Some(copy.host),
+        group: Some(copy.group),
+        copy: Some(copy.id),
+        limit: None,
+        eagerness: Eagerness::Now,
+        is_off_served: true,
+        must_have_lock: true,
+        counts_waiting: false,
+    };
+    let summary = pass::run(context, &order).map_err(|error| {
+        error.hint(format!("copy {} is to be sent again, and the next pass does it", copy.id))
+    })?;
+    run::report(context, &summary, false, false)
+}
+
+/// Notes that a copy is to be sent again.
+fn wish(context: &Context, change: &mut Change<'_>, id: CopyId, reason: &str) -> Result<Copy, Failure> {
+    let mut copy = known(change, id)?;
+    let minidvodb = change.minidvodb(copy.minidvodb_id)?;
+    let has_target = change.target(&copy.host, &copy.group)?.is_some();
+    refuse(&copy, minidvodb.as_ref(), has_target)?;
+    let CopyState::Full { recopy, .. } = &mut copy.state else { return Ok(copy) };
+    let exchanging = recopy.as_ref().and_then(|recopy| recopy.exchanging);
+    let was_wished = recopy.is_some();
+    *recopy = Some(Recopy { reason: reason.to_owned(), fault: None, exchanging });
+    copy.forget_tries();
+    change.put_known_copy(&copy)?;
+    if !was_wished || !reason.is_empty() {
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        by_hand::add_log(context, change, Some(id), format!("{} is to be sent again{why}", title(&copy)))?;
+    }
+    Ok(copy)
+}
+
+fn known(change: &Change<'_>, id: CopyId) -> Result<Copy, Failure> {
+    let copy = change.copy(id)?.ok_or_else(|| {
+        Error::usage(format!("there is no copy {id}")).hint("`minidvodbcopy list` lists them")
+    })?;
+    Ok(copy)
+}
+
+/// Only a folder that this ledger published is replaced, and only by a minidvodb that may be copied.
+fn refuse(copy: &Copy, minidvodb: Option<&Minidvodb>, has_target: bool) -> Result<()> {
+    let id = copy.id;
+    if copy.is_new() {
+        return Err(Error::usage(format!("copy {id} is new: the next pass sends it"))
+            .hint("`minidvodbcopy run` makes that pass"));
+    }
+    if copy.published().is_none() {
+        return Err(Error::usage(format!(
+            "the folder of {} was not published by this ledger, which replaces nothing else",
+            title(copy)
+        ))
+        .hint(format!(
+            "move {} away at {}, then `minidvodbcopy update --id {id} --set-state new --set-fault 0` lets the next pass send it",
+            copy.final_path(),
+            copy.host
+        )));
+    }
+    if !minidvodb.is_some_and(Minidvodb::is_eligible) {
+        let id = copy.minidvodb_id;
+        return Err(Error::usage(format!(
+            "minidvodb {id} is not merged and without a fault any more, or not in the list"
+        )));
+    }
+    if !has_target {
+        return Err(Error::usage(format!("nothing of {} goes to {} any more", copy.group, copy.host)).hint(
+            format!(
+                "`minidvodbcopy target add {} {} {}` makes that target again",
+                copy.group, copy.host, copy.path
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Gives a recopy up; what it has sent so far is removed by the next pass.
+fn cancel(context: &Context, id: CopyId) -> Result<Exit> {
+    let was_wished = context.ledger.write(|change| {
+        let mut copy = known(change, id)?;
+        if copy.recopy().is_none() {
+            return Ok(false);
+        }
+        by_hand::refuse_under_way(context, change, &copy)?;
+        change.leave_staging(&copy)?;
+        if let CopyState::Full { recopy, .. } = &mut copy.state {
+            *recopy = None;
+        }
+        copy.forget_tries();
+        change.put_known_copy(&copy)?;
+        by_hand::add_log(context, change, Some(id), format!("{} is not sent again after all", title(&copy)))?;
+        Ok(true)
+    })?;
+    let what = if was_wished { "stays as it is" } else { "is not to be sent again" };
+    context.ui.tell(&format!("copy {id} {what}"));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,96 @@
+//! A full copy that is sent again: the folder that it has is exchanged with the new one, and goes last.
+//!
+//! Invariant: the ledger knows both folders before they change places, and the new one as the copy's before the
+//! old one is deleted.
+
+use super::Pass;
+use super::attempt::Run;
+use crate::error::Result;
+use crate::ledger::Look as _;
+use crate::model::{Publishing, Target, old_path};
+use crate::transfer::destination::{self, Identity, View};
+use crate::transfer::exchange::{self, Exchange};
+use crate::transfer::{Connection, Halt};
+
+/// A folder by what the ledger kept of it.
+pub(super) fn identity(folder: Publishing) -> Identity {
+    Identity { device: folder.device, inode: folder.inode }
+}
+
+impl Pass<'_> {
+    /// First of all: exchanges that a killed pass has left between their two renames.
+    pub(super) fn settle_exchanges(&mut self, target: &Target) -> Result<()> {
+        let open = self.context.ledger.read(|ledger| {
+            let mut open = Vec::new();
+            ledger.each_pending(&target.host, &target.group, |copy| {
+                if copy.recopy().is_some_and(|recopy| recopy.exchanging.is_some()) {
+                    open.push(copy);
+                }
+                Ok(())
+            })?;
+            Ok(open)
+        })?;
+        if open.is_empty() || !self.pass_the_door(target)? {
+            return Ok(());
+        }
+        for copy in open {
+            self.context.check_stop()?;
+            let Some(served) = self.current(target)? else { return Ok(()) };
+            let minidvodb = self.context.ledger.read(|ledger| ledger.minidvodb(copy.minidvodb_id))?;
+            self.copy_one(&served, &copy, minidvodb.as_ref())?;
+            self.partner.after_copy(self.context, &copy)?;
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_, '_> {
+    /// The exchange that is under way, or would be with this new folder.
+    fn exchange_with(&self, new: Identity) -> Option<Exchange> {
+        self.copy.recopy()?;
+        let old = identity(self.copy.published()?);
+        Some(Exchange { copy: self.copy.id, old, new })
+    }
+
+    /// Completes an exchange that was cut off.
+    pub(super) fn settle_exchange(&self, connection: &mut Connection) -> Result<(), Halt> {
+        let Some(exchange) = self.copy.publishing().and_then(|new| self.exchange_with(identity(new))) else {
+            return Ok(());
+        };
+        exchange::settle(connection, self.place(), exchange, self.setting(), &self.watch)
+    }
+
+    /// Whether what has the final name may be replaced.
+    pub(super) fn may_replace(&self, there: Identity) -> Result<(), Halt> {
+        match self.copy.published() {
+            Some(published) if identity(published) == there => Ok(()),
+            _ => Err(exchange::not_ours(self.place())),
+        }
+    }
+
+    /// Gives the new folder the name that the old one has.
+    pub(super) fn replace(
+        &self,
+        connection: &mut Connection,
+        view: &View,
+        staged: Identity,
+    ) -> Result<(), Halt> {
+        let Some(exchange) = self.exchange_with(staged) else {
+            return Err(exchange::not_ours(self.place()));
+        };
+        exchange::exchange(connection, view, self.place(), exchange, self.setting(), &self.watch)
+    }
+
+    /// The old folder goes, now that the ledger has the new one. What keeps it from going keeps it for the next
+    /// pass: the ledger has it among the leftovers.
+    pub(super) fn remove_old(&self, connection: &mut Connection) -> Result<()> {
+        let path = old_path(&self.copy.path, &self.ledger_id, self.copy.id);
+        let removed =
+            destination::remove_staging(connection, &path, &self.ledger_id, self.setting(), &self.watch);
+        if matches!(removed, Ok(true)) {
+            let (host, group) = (&self.copy.host, &self.copy.group);
+            self.context().ledger.write(|change| change.remove_leftover(host, group, &path))?;
+        }
+        Ok(())
+    }
+}
