@@ -152,17 +152,12 @@ impl Connection {
     fn answer_of(&mut self, max_bytes: usize, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
         let answer = self.wait_for_answer(max_bytes, patience, watch);
         let (name, seconds) = (self.asked.0, self.asked.1.elapsed().as_secs_f64());
-        match &answer {
-            Ok(answer) if answer.status == 0 => {
-                tracing::info!("script {name}: status 0 after {seconds:.3} s")
-            }
-            Ok(answer) => tracing::info!(
-                "script {name}: status {} after {seconds:.3} s{}",
-                answer.status,
-                said_in(&answer.text(), RUBBISH_MAX_BYTES)
-            ),
-            Err(_) => tracing::info!("script {name}: no answer after {seconds:.3} s"),
-        }
+        let how = match &answer {
+            Ok(Answer { status: 0, .. }) => "status 0".to_owned(),
+            Ok(answer) => format!("status {}{}", answer.status, said_in(&answer.text(), RUBBISH_MAX_BYTES)),
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::info!("script {name} after {seconds:.3} s: {how}");
         answer
     }
 
