@@ -574,6 +574,9 @@ pub struct LogShow {
     /// only the last so many (100)
     #[argh(option, short = 'n', from_str_fn(limit), default = "100")]
     pub last: u64,
+    /// print a JSON array
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// the folders that minidvodbs may be copied from; while none is named, all

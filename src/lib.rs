@@ -11,6 +11,7 @@ mod commands;
 mod database;
 mod error;
 mod faults;
+mod filelog;
 mod holders;
 mod ledger;
 mod lock;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         if !ledger::is_guarded() {
             eprintln!("minidvodbcopy: this is a bug, please report it: {panic}");
+            filelog::note_bug(&panic.to_string());
         }
     }));
     let result = std::panic::catch_unwind(|| execute(arguments.collect()));
@@ -59,6 +61,9 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(arguments: Vec<OsString>) -> Result<Exit> {
+    let program = OsStr::new("minidvodbcopy");
+    let command_line =
+        ui::command_line(std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str)));
     let (arguments, word) = match cli::parse(arguments)? {
         cli::Asked::Text(text) => {
             ui::Ui::new(false, false).print(&text)?;
@@ -80,6 +85,7 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
         setting: setting(environment)?,
         stop: signals::Stop::on_signals()?,
         user: user(environment),
+        command_line,
         mysql_password: mysql_password(environment)?,
         clock: now,
     };

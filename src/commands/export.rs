@@ -106,6 +106,7 @@ mod tests {
             setting: Setting { environment: Vec::new(), ssh_config: None, limits: Limits::default() },
             stop: Stop::default(),
             user: "operator".to_owned(),
+            command_line: String::new(),
             mysql_password: None,
             clock: || Timestamp::UNIX_EPOCH,
         }

@@ -125,6 +125,9 @@ impl Pass<'_> {
             self.say_collision(&copy)?;
             return Ok(Scope::Copy);
         };
+        let _inside = tracing::info_span!("attempt", copy = copy.id.0, attempt = attempt.number).entered();
+        let from = minidvodb.map_or("nowhere", |minidvodb| minidvodb.path.as_str());
+        tracing::info!("begins: minidvodb {} from {from} to {}", copy.minidvodb_id, copy.final_path());
         let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
         let mut run = Run { pass: self, served, copy, attempt, ledger_id, roots, watch, began };
         let result = run.make(minidvodb);
@@ -205,6 +208,7 @@ impl<'p> Run<'_, 'p> {
     pub(super) fn enter(&mut self, phase: Phase) {
         self.attempt.phase = phase;
         self.pass.lock.show_phase(&self.copy, self.attempt.number, phase);
+        tracing::info!("phase: {}", phase.as_str());
     }
 
     /// The story of an attempt.
@@ -285,6 +289,7 @@ impl<'p> Run<'_, 'p> {
             self.copy.bytes = Some(source.bytes());
             self.copy.files = Some(source.files());
             self.attempt.files = source.files();
+            tracing::info!("source: {} files, {} bytes", source.files(), source.bytes());
         }
         Ok((connection?, source))
     }
@@ -321,6 +326,7 @@ impl<'p> Run<'_, 'p> {
         let need = source.need(staged, &partial, view.room.block_bytes);
         let own = std::process::id();
         let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
+        tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
         retry::note_progress(&mut self.copy, need.bytes);
         self.pass.lock.show_need(need);
         space::judge_room(&view.room, need, reserved).map_err(|met| {
@@ -380,6 +386,7 @@ impl<'p> Run<'_, 'p> {
             other => other?,
         };
         self.attempt.sent_bytes = sent;
+        tracing::info!("sent: {sent} bytes of files");
         Ok(checksums)
     }
 

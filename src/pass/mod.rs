@@ -51,6 +51,8 @@ pub struct Context {
     pub stop: Stop,
     /// Who runs the program.
     pub user: String,
+    /// The command line, as one could type it.
+    pub command_line: String,
     /// `MYSQL_PWD` of the environment.
     pub mysql_password: Option<String>,
     /// The clock.
@@ -298,6 +300,9 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn serve(&mut self, target: &Target) -> Result<()> {
+        let span = tracing::info_span!("target", group = %target.group, host = %target.host);
+        let _inside = span.entered();
+        tracing::info!("served: {}", target.path);
         self.settle_interrupted(target)?;
         self.settle_exchanges(target)?;
         let Some(served) = self.current(target)? else { return Ok(()) };

@@ -11,6 +11,7 @@ mod basics;
 mod clocks;
 mod database;
 mod export;
+mod filelog;
 mod gone;
 mod hosts;
 mod input;

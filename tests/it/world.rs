@@ -44,6 +44,21 @@ impl Ran {
         self
     }
 
+    /// Standard error without the events that `-v` adds: `minidvodbcopy: 03:12:44.120 ...`.
+    pub fn told(&self) -> String {
+        let is_event = |line: &str| {
+            let time = line.strip_prefix("minidvodbcopy: ").and_then(|rest| rest.get(..12));
+            time.is_some_and(|time| {
+                time.bytes().enumerate().all(|(at, byte)| match at {
+                    2 | 5 => byte == b':',
+                    8 => byte == b'.',
+                    _ => byte.is_ascii_digit(),
+                })
+            })
+        };
+        self.stderr.split_inclusive('\n').filter(|line| !is_event(line)).collect()
+    }
+
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
