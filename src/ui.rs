@@ -91,6 +91,15 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// A word of a command that is shown to be typed: as it is where no shell makes anything else of it.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:,+@%".contains(&b);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// The first line of a message, shortened for a table.
 pub fn first_line(text: &str) -> String {
     escape_all(text.lines().next().unwrap_or_default())
@@ -124,5 +133,12 @@ mod tests {
     fn nothing_that_moves_a_cursor_gets_through() {
         assert_eq!(escape_lines("a\u{1b}[31mb\rc\nd"), "a\\u{1b}[31mb\\rc\nd");
         assert_eq!(escape_all("a\nb\u{202e}c\u{9b}"), "a\\nb\\u{202e}c\\u{9b}");
+    }
+
+    #[test]
+    fn a_word_to_be_typed_is_quoted_where_a_shell_would_read_it_otherwise() {
+        assert_eq!(shell_word("/data/ipp022.0/x"), "/data/ipp022.0/x");
+        assert_eq!(shell_word("it's $(id)"), r"'it'\''s $(id)'");
+        assert_eq!(shell_word(""), "''");
     }
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod list;
 mod log;
 mod minidvodb;
+pub mod minidvodbtool;
 mod recopy;
 mod revert;
 mod run;
@@ -56,6 +57,7 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Database(database) => database::execute(context, database),
         Command::Sync(sync) => sync::execute(context, &sync),
         Command::Log(log) => log::execute(context, log),
+        Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
 }
 
