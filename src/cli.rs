@@ -61,6 +61,7 @@ pub enum Command {
     Database(DatabaseCommand),
     Sync(Sync),
     Log(LogCommand),
+    Source(SourceCommand),
     Minidvodbtool(minidvodbtool::Minidvodbtool),
 }
 
@@ -583,6 +584,45 @@ pub struct LogShow {
     pub last: u64,
 }
 
+/// the folders that minidvodbs may be copied from; while none is named, all
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "source", help_triggers("--help"))]
+pub struct SourceCommand {
+    #[argh(subcommand)]
+    pub verb: SourceVerb,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum SourceVerb {
+    Add(SourceAdd),
+    Del(SourceDel),
+    Show(SourceShow),
+}
+
+/// allow a folder, with everything under it
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "add", help_triggers("--help"))]
+pub struct SourceAdd {
+    /// the folder
+    #[argh(positional, from_str_fn(path))]
+    pub folder: AbsolutePath,
+}
+
+/// allow a folder no more
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "del", help_triggers("--help"))]
+pub struct SourceDel {
+    /// the folder
+    #[argh(positional, from_str_fn(path))]
+    pub folder: AbsolutePath,
+}
+
+/// show the folders
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "show", help_triggers("--help"))]
+pub struct SourceShow {}
+
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|refused| refused.to_string())
 }
@@ -783,7 +823,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 19] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -801,6 +841,7 @@ const COMMANDS: [(&str, &[&str]); 18] = [
     ("database", &["set", "show", "del"]),
     ("sync", &[]),
     ("log", &["add", "show"]),
+    ("source", &["add", "del", "show"]),
     (minidvodbtool::NAME, &[]),
 ];
 

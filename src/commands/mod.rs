@@ -19,6 +19,7 @@ mod recopy;
 mod revert;
 mod run;
 mod show;
+mod source;
 mod stage;
 mod sync;
 mod target;
@@ -57,6 +58,7 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Database(database) => database::execute(context, database),
         Command::Sync(sync) => sync::execute(context, &sync),
         Command::Log(log) => log::execute(context, log),
+        Command::Source(source) => source::execute(context, source),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
 }

@@ -16,9 +16,9 @@ use super::tables::{self, Digests, WriteTables};
 use crate::error::Error;
 use crate::faults::Fault;
 use crate::model::{
-    Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId, DatabaseRecord, EMPTY_SUM,
-    Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES, Stages, Stray, TableRow,
-    Target, Tombstone, UNKNOWN_SUM, old_path, staging_path,
+    AbsolutePath, Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId,
+    DatabaseRecord, EMPTY_SUM, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, SUMMED_TABLES,
+    Stages, Stray, TableRow, Target, Tombstone, UNKNOWN_SUM, old_path, staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
@@ -119,6 +119,15 @@ impl<'t> Change<'t> {
             return Ok(());
         }
         self.put_meta(meta::STAGES, &StagesRecord::from_value(&stages))
+    }
+
+    /// Sets the folders that minidvodbs may be copied from.
+    pub fn put_source_roots(&mut self, roots: &[AbsolutePath]) -> Result<(), Failure> {
+        if self.source_roots()? == roots {
+            return Ok(());
+        }
+        let roots: Vec<&str> = roots.iter().map(AbsolutePath::as_str).collect();
+        self.put_meta(meta::SOURCE_ROOTS, &roots)
     }
 
     /// Writes what is known of a host, but not another machine: see [`Self::rekey_host`].

@@ -98,6 +98,7 @@ impl Snapshot {
         }
         self.database()?;
         self.stages()?;
+        self.source_roots()?;
         self.ledger_id()?;
         self.counters()?;
         Ok(census)

@@ -18,8 +18,8 @@ use super::records::{
 use super::tables::{self, Digests, Tables};
 use super::{Failure, Snapshot};
 use crate::model::{
-    Attempt, Buckets, Candidate, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord, LogEntry, Machine,
-    Minidvodb, MinidvodbId, Stages, Stray, TableRow, Target, Tombstone, final_path,
+    AbsolutePath, Attempt, Buckets, Candidate, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord,
+    LogEntry, Machine, Minidvodb, MinidvodbId, Stages, Stray, TableRow, Target, Tombstone, final_path,
 };
 
 /// Keys of the meta table.
@@ -29,6 +29,7 @@ pub(super) mod meta {
     pub(in crate::ledger) const COUNTERS: &str = "counters";
     pub(in crate::ledger) const STAGES: &str = "stages";
     pub(in crate::ledger) const DATABASE: &str = "database";
+    pub(in crate::ledger) const SOURCE_ROOTS: &str = "source_roots";
     pub(in crate::ledger) use super::tables::DIGESTS;
 }
 
@@ -107,6 +108,15 @@ pub trait Look: HasTables {
     fn database(&self) -> Result<Option<DatabaseRecord>, Failure> {
         let record = self.meta_record::<DatabaseRecordRecord>(meta::DATABASE)?;
         record.map(|record| record.into_value().map_err(Failure::Damaged)).transpose()
+    }
+
+    /// The folders that minidvodbs may be copied from; while there is none, all.
+    fn source_roots(&self) -> Result<Vec<AbsolutePath>, Failure> {
+        let roots = self.meta_record::<Vec<String>>(meta::SOURCE_ROOTS)?.unwrap_or_default();
+        roots
+            .iter()
+            .map(|root| AbsolutePath::parse(root).map_err(|refused| Failure::Damaged(refused.to_string())))
+            .collect()
     }
 
     /// A host, if anything is known of it.

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
-use crate::transfer::source::{Kind, Source, Staged};
+use crate::transfer::source::{Kind, Roots, Source, Staged};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -64,6 +64,8 @@ pub(super) struct Run<'a, 'p> {
     pub(super) copy: Copy,
     pub(super) attempt: Attempt,
     pub(super) ledger_id: String,
+    /// Where minidvodbs may be copied from.
+    roots: Roots,
     pub(super) watch: Watch,
     began: Instant,
 }
@@ -109,7 +111,7 @@ impl Pass<'_> {
                 set_collision(&mut copy, now);
                 diary::met_fault(change, &copy, &Met::new(Fault::NameCollision, copy.final_path()), now)?;
                 change.put_known_copy(&copy)?;
-                return Ok(Some((copy, None, String::new())));
+                return Ok(Some((copy, None, String::new(), Roots::default())));
             }
             copy.attempts += 1;
             copy.last_attempt += 1;
@@ -127,16 +129,16 @@ impl Pass<'_> {
                 said: String::new(),
             };
             change.put_attempt(&copy, &attempt)?;
-            Ok(Some((copy, Some(attempt), change.ledger_id()?)))
+            Ok(Some((copy, Some(attempt), change.ledger_id()?, Roots(change.source_roots()?))))
         })?;
         self.summary.tried += 1;
-        let Some((copy, attempt, ledger_id)) = begun else { return Ok(Scope::Copy) };
+        let Some((copy, attempt, ledger_id, roots)) = begun else { return Ok(Scope::Copy) };
         let Some(attempt) = attempt else {
             self.say_collision(&copy)?;
             return Ok(Scope::Copy);
         };
         let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
-        let mut run = Run { pass: self, served, copy, attempt, ledger_id, watch, began };
+        let mut run = Run { pass: self, served, copy, attempt, ledger_id, roots, watch, began };
         let result = run.make(minidvodb);
         run.record(result)
     }
@@ -275,11 +277,13 @@ impl<'p> Run<'_, 'p> {
         let path = minidvodb.map(|minidvodb| minidvodb.path.clone()).ok_or_else(gone);
         if self.copy.publishing().is_none() {
             // No connection helps a source that is not there.
-            path.as_ref().map_err(Clone::clone).and_then(Source::find)?;
+            let found = path.as_ref().map_err(Clone::clone);
+            found.and_then(|path| Source::find(path, &self.roots))?;
         }
         let (host, setting, watch) = (&self.served.target.host, self.setting(), &self.watch);
+        let roots = &self.roots;
         let (connection, source) = std::thread::scope(|scope| {
-            let reading = scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path)));
+            let reading = scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path, roots)));
             let connection = Connection::open(host, setting, watch);
             let source = reading.join().unwrap_or_else(|_| {
                 Err(Met::new(Fault::SourceUnreadable, "reading the source failed in an unexpected way"))
@@ -451,7 +455,7 @@ impl<'p> Run<'_, 'p> {
     /// What has changed in the source since it was read, in words.
     fn changes_since(&self, source: &Source) -> Option<String> {
         let path = AbsolutePath::parse(source.folder.as_str()).ok()?;
-        match Source::read(&path) {
+        match Source::read(&path, &self.roots) {
             Ok(now) if now == *source => None,
             Ok(now) => Some(format!("the source changed: {}", source.changed_in(&now, 5).join(", "))),
             Err(met) => Some(format!("the source changed: {}", met.message)),
@@ -470,7 +474,7 @@ impl<'p> Run<'_, 'p> {
             return Err(Halt::fault(Fault::SourceChanged, message));
         }
         // The path itself may lead elsewhere now.
-        let again = minidvodb.map(|minidvodb| Source::read(&minidvodb.path));
+        let again = minidvodb.map(|minidvodb| Source::read(&minidvodb.path, &self.roots));
         match again {
             Some(Ok(again)) if again == *source => Ok(()),
             Some(Ok(again)) => {

@@ -11,7 +11,7 @@ use crate::plan::load::{self, Door, Verdict};
 use crate::plan::queue::{Decision, Queue};
 use crate::plan::space;
 use crate::transfer::destination::{self, Place, View};
-use crate::transfer::source::{Source, Staged};
+use crate::transfer::source::{Roots, Source, Staged};
 use crate::transfer::{Connection, Halt, Watch};
 use crate::ui;
 
@@ -248,13 +248,14 @@ fn judge(
         ui::size(room.free_bytes)
     );
     summary.done.push(note(target, 0, None, words));
+    let roots = Roots(context.ledger.read(|ledger| ledger.source_roots())?);
     for wanted in wanted {
         context.check_stop()?;
         let mut deed = deed_of(target, &wanted);
         let judged = if wanted.is_collision {
             Err(Met::new(Fault::NameCollision, "another minidvodb goes to the same final path"))
         } else {
-            Source::read(&wanted.minidvodb.path).and_then(|source| {
+            Source::read(&wanted.minidvodb.path, &roots).and_then(|source| {
                 deed.bytes = Some(source.bytes());
                 let staged = staged(context, there, target, &wanted)?;
                 let need = source.need(&staged, &source.free_name(super::attempt::PARTIAL), room.block_bytes);

@@ -58,17 +58,40 @@ pub struct Source {
     pub entries: Vec<Entry>,
 }
 
+/// The folders that a minidvodb may be copied from; while none is named, all.
+#[derive(Clone, Debug, Default)]
+pub struct Roots(pub Vec<AbsolutePath>);
+
+impl Roots {
+    /// Whether a folder, symlinks resolved, lies under one of them, symlinks resolved too.
+    fn allow(&self, folder: &Path) -> bool {
+        self.0.is_empty()
+            || self
+                .0
+                .iter()
+                .any(|root| fs::canonicalize(root.as_str()).is_ok_and(|root| folder.starts_with(root)))
+    }
+}
+
 impl Source {
     /// Finds the folder of a minidvodb, symlinks resolved, and makes sure that it is one.
     ///
     /// # Errors
-    /// 201 where it is not there, is not a folder or has no `Images.dat`; 202 where it can't be read.
-    pub fn find(path: &AbsolutePath) -> Result<Utf8PathBuf, Met> {
+    /// 201 where it is not there, is not a folder or has no `Images.dat`; 202 where it can't be read; 204 where
+    /// it lies under no root.
+    pub fn find(path: &AbsolutePath, roots: &Roots) -> Result<Utf8PathBuf, Met> {
         let top = Path::new(path.as_str());
         let met = |error: &std::io::Error| {
             Met::new(classify_local(error, true), format!("cannot read the source {path}: {error}"))
         };
         let folder = fs::canonicalize(top).map_err(|error| met(&error))?;
+        if !roots.allow(&folder) {
+            let leads =
+                if folder == top { String::new() } else { format!(", which leads to {}", folder.display()) };
+            let message =
+                format!("the source {path}{leads} lies under no folder that minidvodbs may be copied from");
+            return Err(Met::new(Fault::SourceOutside, message));
+        }
         let meta = fs::metadata(&folder).map_err(|error| met(&error))?;
         if !meta.is_dir() {
             return Err(Met::new(Fault::SourceMissing, format!("the source {path} is not a folder")));
@@ -98,8 +121,8 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::find`]; 203 where something vanishes meanwhile.
-    pub fn read(path: &AbsolutePath) -> Result<Self, Met> {
-        let folder = Self::find(path)?;
+    pub fn read(path: &AbsolutePath, roots: &Roots) -> Result<Self, Met> {
+        let folder = Self::find(path, roots)?;
         let meta = fs::metadata(&folder).map_err(|error| {
             Met::new(classify_local(&error, true), format!("cannot read the source {path}: {error}"))
         })?;
@@ -349,23 +372,23 @@ mod tests {
     #[test]
     fn a_file_rewritten_with_the_same_size_and_its_time_put_back_is_a_change() {
         let (dir, path) = database();
-        let before = Source::read(&path).unwrap();
-        assert_eq!(before, Source::read(&path).unwrap());
+        let before = Source::read(&path, &Roots::default()).unwrap();
+        assert_eq!(before, Source::read(&path, &Roots::default()).unwrap());
         let file = dir.path().join("n0000/0148.cpm");
         let mtime = fs::metadata(&file).unwrap().modified().unwrap();
         fs::write(&file, "MEASUREMENTS").unwrap();
         fs::File::options().write(true).open(&file).unwrap().set_modified(mtime).unwrap();
-        let after = Source::read(&path).unwrap();
+        let after = Source::read(&path, &Roots::default()).unwrap();
         assert_eq!(before.changed_in(&after, 5), ["n0000/0148.cpm"]);
     }
 
     #[test]
     fn added_and_removed_files_are_changes() {
         let (dir, path) = database();
-        let before = Source::read(&path).unwrap();
+        let before = Source::read(&path, &Roots::default()).unwrap();
         fs::remove_file(dir.path().join("n0000/0148.cpm")).unwrap();
         fs::write(dir.path().join("n0000/0149.cpm"), "x").unwrap();
-        let after = Source::read(&path).unwrap();
+        let after = Source::read(&path, &Roots::default()).unwrap();
         assert_eq!(before.changed_in(&after, 5), ["n0000", "n0000/0148.cpm", "n0000/0149.cpm"]);
         assert_eq!(before.changed_in(&after, 1).len(), 1);
     }
@@ -373,7 +396,7 @@ mod tests {
     #[test]
     fn what_is_staged_need_not_be_sent() {
         let (_dir, path) = database();
-        let source = Source::read(&path).unwrap();
+        let source = Source::read(&path, &Roots::default()).unwrap();
         // Two folders, a file of 6 bytes and one of 12: a block each.
         assert_eq!(source.need(&[], "p", 4096), Need { bytes: 4 * 4096, inodes: 4 });
         let entry = source.entries.iter().find(|entry| &*entry.path == b"n0000/0148.cpm").unwrap();
@@ -390,7 +413,7 @@ mod tests {
     #[test]
     fn every_difference_of_a_listing_is_named() {
         let (_dir, path) = database();
-        let source = Source::read(&path).unwrap();
+        let source = Source::read(&path, &Roots::default()).unwrap();
         let equal: Vec<Staged> = (source.entries.iter())
             .map(|e| Staged { path: e.path.clone(), size: e.size, mtime_s: e.mtime.0, kind: e.kind })
             .collect();
@@ -416,16 +439,16 @@ mod tests {
     fn the_partial_folder_gets_a_name_that_the_source_does_not_have() {
         let (dir, path) = database();
         fs::create_dir(dir.path().join("n0000/partial")).unwrap();
-        assert_eq!(Source::read(&path).unwrap().free_name("partial"), "partial-1");
-        assert_eq!(Source::read(&path).unwrap().free_name("other"), "other");
+        assert_eq!(Source::read(&path, &Roots::default()).unwrap().free_name("partial"), "partial-1");
+        assert_eq!(Source::read(&path, &Roots::default()).unwrap().free_name("other"), "other");
     }
 
     #[test]
     fn what_is_no_database_is_missing() {
         let (dir, path) = database();
         fs::remove_file(dir.path().join(IMAGES)).unwrap();
-        assert_eq!(Source::read(&path).unwrap_err().fault, Fault::SourceMissing);
+        assert_eq!(Source::read(&path, &Roots::default()).unwrap_err().fault, Fault::SourceMissing);
         let nowhere = AbsolutePath::parse("/nowhere/at/all").unwrap();
-        assert_eq!(Source::read(&nowhere).unwrap_err().fault, Fault::SourceMissing);
+        assert_eq!(Source::read(&nowhere, &Roots::default()).unwrap_err().fault, Fault::SourceMissing);
     }
 }

@@ -1286,12 +1286,17 @@ fn the_help_of_a_few_commands() {
               show              one copy with all its attempts and what they said
               revert            clear the fault of copies that are still new, so that the
                                 next pass tries them again
+              update            set columns of a copy by hand; 0 is a value
+              recopy            send a full copy again: the new one is staged and verified,
+                                then exchanged with the old one, which goes last
               faults            the table of fault codes, or one explained
               export            the whole ledger, for programs and for the IPP database
               ledger            the ledger's file itself
               database          the IPP's MySQL database
               sync              bring the ledger and the database in step
               log               the operators' log
+              source            the folders that minidvodbs may be copied from; while none
+                                is named, all
 
             Notes:
               The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
