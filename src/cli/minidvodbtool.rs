@@ -99,6 +99,7 @@ pub struct Update {
 struct ModeWord {
     name: &'static str,
     about: &'static str,
+    needs: &'static str,
     options: &'static [OptionWord],
     read: fn(&Given<'_>) -> Result<Mode, String>,
 }
@@ -127,12 +128,13 @@ const SIMPLE: OptionWord = switch("-simple", "print one line for each row");
 
 const DEFINE: ModeWord = ModeWord {
     name: "-definebyquery",
-    about: "queue a copy of every merged minidvodb that has none on the machine; needs -minidvodb_id or -minidvodb_group",
+    about: "queue a copy of every merged minidvodb that has none on the machine",
+    needs: "-minidvodb_id or -minidvodb_group, and both of the -set options",
     options: &[
         option("-minidvodb_id", "N", "only this minidvodb"),
         repeatable(option("-minidvodb_group", "G", "only this group; may be repeated")),
-        option("-set_destination_host", "H", "the host to copy to (needed)"),
-        option("-set_minidvodb_rsync_path", "P", "the folder there (needed)"),
+        option("-set_destination_host", "H", "the host to copy to"),
+        option("-set_minidvodb_rsync_path", "P", "the folder there"),
         switch("-pretend", "print what would be queued, with minidvodbcopy_id 0; change nothing"),
         SIMPLE,
     ],
@@ -141,7 +143,8 @@ const DEFINE: ModeWord = ModeWord {
 
 const LIST: ModeWord = ModeWord {
     name: "-listminidvodbcopy",
-    about: "list copies; needs one of the first four; those with a fault are hidden unless -faulted is given",
+    about: "list copies; those with a fault are hidden unless -faulted is given",
+    needs: "one of the first four options",
     options: &[
         option("-minidvodb_id", "N", "only copies of this minidvodb"),
         option("-minidvodbcopy_id", "N", "only this copy"),
@@ -157,7 +160,8 @@ const LIST: ModeWord = ModeWord {
 
 const REVERT: ModeWord = ModeWord {
     name: "-revertminidvodbcopy",
-    about: "set the fault of copies that are new back to 0; needs one of the options, or -all",
+    about: "set the fault of copies that are new back to 0",
+    needs: "one of the options",
     options: &[
         option("-minidvodbcopy_id", "N", "only this copy"),
         option("-minidvodb_id", "N", "only copies of this minidvodb"),
@@ -170,7 +174,8 @@ const REVERT: ModeWord = ModeWord {
 
 const UPDATE: ModeWord = ModeWord {
     name: "-updateminidvodbcopy",
-    about: "set columns of copies, of all that are meant or of none; needs one of the first six, and one of the others",
+    about: "set columns of copies: of all that are meant, or of none",
+    needs: "one of the first six options, and one of the others",
     options: &[
         option("-minidvodbcopy_id", "N", "only this copy"),
         option("-minidvodb_id", "N", "only copies of this minidvodb"),
@@ -409,7 +414,8 @@ fn help(mode: Option<&ModeWord>) -> String {
     text += "\nEvery mode takes:\n";
     COMMON.iter().for_each(|option| text += &line(option));
     text + "
-It works on the ledger; where a database is set, both are brought in step after a change.
+It works on the ledger; where a database is set, both are brought in step after a change. The ledger is that of
+MINIDVODBCOPY_STATE_DIR, or of `minidvodbcopy --state-dir DIR minidvodbtool MODE [OPTIONS]`.
 Exit codes: 0 done, 1 refused by the ledger's rules or queued with a fault, 2 system: the ledger, its file or the
 output; 3 configuration: options, values, the state folder or -dbname; 4 a bug.
 "
@@ -417,7 +423,7 @@ output; 3 configuration: options, values, the state folder or -dbname; 4 a bug.
 
 fn help_of(mode: &ModeWord) -> String {
     let options: String = mode.options.iter().map(line).collect();
-    format!("\n{}: {}\n{options}", mode.name, mode.about)
+    format!("\n{}: {}\n  needs {}\n{options}", mode.name, mode.about, mode.needs)
 }
 
 fn line(option: &OptionWord) -> String {
@@ -559,10 +565,10 @@ mod tests {
                 assert!(exit.output.contains(mode.name));
                 assert!(mode.options.iter().all(|option| exit.output.contains(option.name)));
             }
+            assert!(exit.output.lines().all(|line| line.len() <= 120), "{}", exit.output);
         }
         let exit = Minidvodbtool::from_args(&[], &["-listminidvodbcopy", "-limit", "-h"]).unwrap_err();
         assert_eq!(exit.status, Ok(()));
         assert!(exit.output.contains("-faulted") && !exit.output.contains("-pretend"));
-        assert!(exit.output.lines().all(|line| line.len() <= 120), "{}", exit.output);
     }
 }

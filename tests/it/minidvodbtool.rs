@@ -10,7 +10,7 @@ use xtask::dvo::Shape;
 
 use super::ipp::{Site, standings};
 use super::shown::queue;
-use super::world::{Ran, World, finish};
+use super::world::{Ran, World, finish, names_in};
 
 const EPOCH: &str = "'2011-05-02 03:04:05'";
 
@@ -292,6 +292,19 @@ fn what_has_no_target_is_parked_and_the_command_to_type_is_said_and_works() {
 }
 
 #[test]
+fn what_is_queued_for_a_path_goes_there_even_where_its_target_goes_elsewhere() {
+    let world = World::new();
+    world.prepare("localhost", 2);
+    let elsewhere = world.root.join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    tool(&world, &define("localhost", elsewhere.as_str(), &["-minidvodb_id", "2"])).expect(0);
+    world.ok(&["run"]).is_silent();
+    assert_eq!(standings(&world), ["1 localhost full 0", "2 localhost full 0"]);
+    assert_eq!(names_in(&elsewhere), ["ThreePi.2"]);
+    assert_eq!(world.names_there(), ["ThreePi.1"]);
+}
+
+#[test]
 fn two_that_would_get_one_final_path_are_queued_with_a_fault_and_the_exit_code_says_so() {
     let world = World::new();
     let (a, b) = (Utf8Path::new("/a/ThreePi.1"), Utf8Path::new("/b/ThreePi.1"));
@@ -337,6 +350,21 @@ fn what_is_queued_arrives_in_the_database_with_what_was_merged_there_meanwhile()
     let named = ["-minidvodb_group", "ThreePi", "-dbname", site.ipp.database.as_str()];
     tool(&site.world, &define("localhost", there.as_str(), &named)).expect(0).says("queued 2 minidvodbs");
     assert_eq!(site.standings_there(), ["1 localhost new 0", "2 localhost new 0"]);
+    site.expect_in_step();
+}
+
+#[test]
+fn what_is_parked_arrives_in_the_database_too_and_stays() {
+    let site = Site::prepared(1);
+    site.sync();
+    for id in 8..=9 {
+        site.ipp.add_merged(id, "SAS", Utf8Path::new(&format!("/data/SAS.{id}")));
+    }
+    let words = define("ipp031", "/there", &["-minidvodb_group", "SAS"]);
+    tool(&site.world, &words).expect(0).says("no minidvodb of the group SAS is known here");
+    import(&site.world, 8..=9, "SAS", "merged");
+    tool(&site.world, &words).expect(0).says("they are parked: nothing of SAS goes to ipp031 before");
+    assert_eq!(site.standings_there(), ["8 ipp031 new 0", "9 ipp031 new 0"]);
     site.expect_in_step();
 }
 
@@ -584,7 +612,9 @@ fn whatever_is_typed_a_refusal_changes_nothing_and_prints_no_control_character()
         [b"-minidvodb_id", b"-limit", b"-fault", b"-set_dtime", b"-unknown", b"-\xff\x1b"];
     for mode in modes {
         for option in options {
-            for value in hostile.iter().map(Some).chain([None]) {
+            // So many seconds are a value that the table can hold.
+            let is_hostile = |value: &&&[u8]| (option, **value) != (b"-set_dtime", b"99999999999999999999");
+            for value in hostile.iter().filter(is_hostile).map(Some).chain([None]) {
                 let mut words: Vec<OsString> = mode.iter().map(OsString::from).collect();
                 words.push(OsStr::from_bytes(option).to_owned());
                 words.extend(value.map(|value| OsStr::from_bytes(value).to_owned()));

@@ -44,7 +44,7 @@ pub(super) fn execute(context: &Context, words: &Define) -> Result<Exit> {
 fn groups(context: &Context, words: &Define) -> Result<BTreeSet<Group>> {
     let Some(id) = words.minidvodb_id else {
         for group in &words.groups {
-            if !context.ledger.read(|ledger| has_minidvodbs(ledger, group))? {
+            if !context.ledger.read(|ledger| is_known(ledger, words, group))? {
                 context.ui.notice(&format!(
                     "no minidvodb of the group {group} is known here; from the database they come with the first sync after `minidvodbcopy target add`"
                 ));
@@ -64,13 +64,16 @@ fn groups(context: &Context, words: &Define) -> Result<BTreeSet<Group>> {
     }
 }
 
-fn has_minidvodbs(ledger: &impl Look, group: &Group) -> Result<bool, Failure> {
-    let mut is_found = false;
-    ledger.each_minidvodb(|minidvodb| {
-        is_found = minidvodb.group == *group;
-        Ok(!is_found)
-    })?;
-    Ok(is_found)
+/// Whether there is any minidvodb of a group. Only where none is eligible are all of them gone through.
+fn is_known(ledger: &impl Look, words: &Define, group: &Group) -> Result<bool, Failure> {
+    let mut is_known = ledger.has_candidates(&target(words, group, 0))?;
+    if !is_known {
+        ledger.each_minidvodb(|minidvodb| {
+            is_known = minidvodb.group == *group;
+            Ok(!is_known)
+        })?;
+    }
+    Ok(is_known)
 }
 
 /// The target that the words stand for; `behind` counts those of its group that have been gone through.
