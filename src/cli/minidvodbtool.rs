@@ -105,6 +105,7 @@ struct ModeWord {
 }
 
 /// An option as it is typed and explained; one without a value is a switch.
+#[derive(Clone, Copy)]
 struct OptionWord {
     name: &'static str,
     value: Option<&'static str>,

@@ -1297,6 +1297,8 @@ fn the_help_of_a_few_commands() {
               log               the operators' log
               source            the folders that minidvodbs may be copied from; while none
                                 is named, all
+              minidvodbtool     what the tool of this name did, with its options and its
+                                formats
 
             Notes:
               The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
@@ -1318,7 +1320,8 @@ fn the_help_of_a_few_commands() {
               --faulted         only copies with a fault
               --id              only this copy
               --limit           at most so many
-              --format          table (the default), json or csv
+              --format          table (the default), json, csv, or mdc: the METADATA of
+                                minidvodbtool
               --help            display usage information
         "#]],
     );
