@@ -81,9 +81,19 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
         stop: signals::Stop::on_signals()?,
         user: user(environment),
         mysql_password: mysql_password(environment)?,
-        clock: jiff::Timestamp::now,
+        clock: now,
     };
     commands::execute(&context, command)
+}
+
+/// The time. In builds for tests it can be shifted, by whole seconds: a clock cannot be set from outside.
+fn now() -> jiff::Timestamp {
+    let now = jiff::Timestamp::now();
+    if !cfg!(debug_assertions) {
+        return now;
+    }
+    let shift = std::env::var("MINIDVODBCOPY_TEST_CLOCK_SHIFT_S").ok().and_then(|shift| shift.parse().ok());
+    now.checked_add(jiff::SignedDuration::from_secs(shift.unwrap_or(0))).unwrap_or(now)
 }
 
 /// Who runs this, as the environment has it, which cron sets too.

@@ -8,6 +8,7 @@
 mod adoption;
 mod away;
 mod basics;
+mod clocks;
 mod database;
 mod export;
 mod gone;
