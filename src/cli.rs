@@ -3,10 +3,12 @@
 //! Invariant: everything typed is checked here or in the model before a command sees it; a usage error exits 2
 //! and has changed nothing.
 
+pub mod minidvodbtool;
 pub mod script;
 pub mod words;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use argh::FromArgs;
 use camino::Utf8PathBuf;
@@ -64,6 +66,7 @@ pub enum Command {
     Log(LogCommand),
     Source(SourceCommand),
     Script(Script),
+    Minidvodbtool(minidvodbtool::Minidvodbtool),
 }
 
 /// cron's command: one pass over every target whose host is on
@@ -330,7 +333,7 @@ pub struct List {
     /// at most so many
     #[argh(option, from_str_fn(limit))]
     pub limit: Option<u64>,
-    /// table (the default), json or csv
+    /// table (the default), json, csv, or mdc: the METADATA of minidvodbtool
     #[argh(option, from_str_fn(format), default = "Format::Table")]
     pub format: Format,
 }
@@ -341,6 +344,7 @@ pub enum Format {
     Table,
     Json,
     Csv,
+    Mdc,
 }
 
 /// one copy with all its attempts and what they said
@@ -394,6 +398,13 @@ pub struct Recopy {
     pub cancel: bool,
 }
 
+impl Revert {
+    /// Whether anything but all is meant.
+    pub fn is_bounded(&self) -> bool {
+        self.id.is_some() || self.minidvodb_id.is_some() || self.host.is_some() || self.fault.is_some()
+    }
+}
+
 /// set columns of a copy by hand; 0 is a value
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "update", help_triggers("--help"))]
@@ -431,7 +442,7 @@ pub struct Faults {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "export", help_triggers("--help"))]
 pub struct Export {
-    /// csv (the default), json, or sql: statements for the stock mysql client that bring a live minidvodbCopy to
+    /// csv (the default), json, mdc: the METADATA of minidvodbtool, or sql: statements for the stock mysql client that bring a live minidvodbCopy to
     /// the ledger's state, and change nothing when they are loaded again
     #[argh(option, from_str_fn(export_format), default = "ExportFormat::Csv")]
     pub format: ExportFormat,
@@ -446,6 +457,7 @@ pub enum ExportFormat {
     Csv,
     Json,
     Sql,
+    Mdc,
 }
 
 /// the ledger's file itself
@@ -754,7 +766,8 @@ fn format(text: &str) -> Result<Format, String> {
         "table" => Ok(Format::Table),
         "json" => Ok(Format::Json),
         "csv" => Ok(Format::Csv),
-        _ => Err(format!("'{}' is no format: table, json or csv", text.escape_debug())),
+        "mdc" => Ok(Format::Mdc),
+        _ => Err(format!("'{}' is no format: table, json, csv or mdc", text.escape_debug())),
     }
 }
 
@@ -763,7 +776,8 @@ fn export_format(text: &str) -> Result<ExportFormat, String> {
         "csv" => Ok(ExportFormat::Csv),
         "json" => Ok(ExportFormat::Json),
         "sql" => Ok(ExportFormat::Sql),
-        _ => Err(format!("'{}' is no format of an export: csv, json or sql", text.escape_debug())),
+        "mdc" => Ok(ExportFormat::Mdc),
+        _ => Err(format!("'{}' is no format of an export: csv, json, sql or mdc", text.escape_debug())),
     }
 }
 
@@ -785,6 +799,27 @@ pub enum Asked {
     Text(String),
     /// The usage line of a word that has another number of arguments: exit 2, and the line alone.
     UsageLine(String),
+}
+
+/// The command line of a link to the program, by the link's name.
+pub fn by_name(name: &OsStr, mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if Path::new(name).file_name().is_some_and(|name| name == minidvodbtool::NAME) {
+        arguments.insert(0, minidvodbtool::NAME.into());
+    }
+    arguments
+}
+
+/// Whether the command is minidvodbtool, whose exit codes are its own.
+pub fn is_minidvodbtool(arguments: &[OsString]) -> bool {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--state-dir") => drop(arguments.next()),
+            Some(option) if option.starts_with('-') => {}
+            word => return word == Some(minidvodbtool::NAME),
+        }
+    }
+    false
 }
 
 /// Reads the command line, without the program's name.
@@ -834,7 +869,7 @@ fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 19] = [
+const COMMANDS: [(&str, &[&str]); 20] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -854,6 +889,7 @@ const COMMANDS: [(&str, &[&str]); 19] = [
     ("log", &["add", "show"]),
     ("source", &["add", "del", "show"]),
     ("script", &[]),
+    (minidvodbtool::NAME, &[]),
 ];
 
 /// A usage error in our words, with the help that fits.
@@ -910,6 +946,11 @@ fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
                     front.push(utf8(value)?);
                 }
             }
+            // What follows is in another manner, and not ours to read.
+            minidvodbtool::NAME if words.is_empty() => {
+                is_literal = true;
+                words.push(word);
+            }
             _ => match word.split_once('=').filter(|(name, _)| name.starts_with("--")) {
                 Some(("--state-dir", value)) => front.extend(["--state-dir".to_owned(), value.to_owned()]),
                 Some((name, value)) => words.extend([name.to_owned(), value.to_owned()]),
@@ -961,6 +1002,21 @@ mod tests {
         assert_eq!(lowered(&["help"]), ["--help"]);
         assert_eq!(lowered(&["minidvodb", "import", "-"]), ["minidvodb", "import", "/dev/stdin"]);
         assert_eq!(lowered(&["target", "add", "--", "-v", "--x=y"]), ["target", "add", "--", "-v", "--x=y"]);
+        let words = ["--state-dir=/x", "minidvodbtool", "-h", "-v", "--x=y", "help"];
+        assert_eq!(lowered(&words)[2..], ["minidvodbtool", "-h", "-v", "--x=y", "help"]);
+    }
+
+    #[test]
+    fn minidvodbtool_is_known_by_the_name_of_a_link_or_as_a_command() {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let arguments = by_name(OsStr::new("/usr/bin/minidvodbtool"), words(&["-h"]));
+        assert_eq!(arguments, words(&["minidvodbtool", "-h"]));
+        assert!(is_minidvodbtool(&arguments));
+        assert_eq!(by_name(OsStr::new("/x/minidvodbtool/minidvodbcopy"), words(&["-h"])), words(&["-h"]));
+        assert!(is_minidvodbtool(&words(&["--state-dir", "list", "-v", "minidvodbtool"])));
+        for other in [&["list", "minidvodbtool"][..], &["-v"], &["--state-dir", "minidvodbtool"], &[]] {
+            assert!(!is_minidvodbtool(&words(other)), "{other:?}");
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn begin(keeping: Keeping, teller: &Teller<'_>) -> FileLog {
     let opening = format!(
         "minidvodbcopy {}, user {}: {}",
         env!("CARGO_PKG_VERSION"),
-        ui::shell_word(teller.user.as_ref()),
+        ui::shell_word(&teller.user),
         teller.command_line
     );
     let listener = Arc::new(Listener {
@@ -267,7 +267,7 @@ impl Visit for Words {
         if field.name() == "message" {
             let _ = write!(self.message, "{value:?}");
         } else {
-            let word = ui::shell_word(format!("{value:?}").as_ref());
+            let word = ui::shell_word(format!("{value:?}"));
             let _ = write!(self.values, " {}={word}", field.name());
         }
     }

@@ -36,10 +36,14 @@ use transfer::{Limits, Setting, guard};
 
 /// The program: reads the command line and the environment, does what is asked, and says how it went.
 pub fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1).peekable();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let mut arguments = arguments.peekable();
     if arguments.peek().is_some_and(|first| first == guard::COMMAND) {
         guard::stand_guard(arguments.nth(1).map(Into::into));
     }
+    let arguments = cli::by_name(&name, arguments.collect());
+    let is_minidvodbtool = cli::is_minidvodbtool(&arguments);
     // What this program makes is its owner's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     std::panic::set_hook(Box::new(|panic| {
@@ -48,7 +52,7 @@ pub fn main() -> ExitCode {
             filelog::note_bug(&panic.to_string());
         }
     }));
-    let result = std::panic::catch_unwind(|| execute(arguments.collect()));
+    let result = std::panic::catch_unwind(|| execute(arguments));
     let exit = match result {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
@@ -57,7 +61,7 @@ pub fn main() -> ExitCode {
         }
         Err(_) => Exit::Bug,
     };
-    ExitCode::from(exit as u8)
+    ExitCode::from(if is_minidvodbtool { commands::minidvodbtool::exit_code(exit) } else { exit as u8 })
 }
 
 fn execute(arguments: Vec<OsString>) -> Result<Exit> {

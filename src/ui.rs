@@ -129,7 +129,8 @@ pub fn command_line<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> String {
 }
 
 /// One word of a command line.
-pub fn shell_word(word: &OsStr) -> String {
+pub fn shell_word(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref();
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
     match word.to_str() {
         Some(text) if !text.is_empty() && text.bytes().all(is_plain) => text.to_owned(),
@@ -239,5 +240,12 @@ mod tests {
     fn of_a_long_text_both_ends_are_kept() {
         assert_eq!(clip_middle("short", 5), "short");
         assert_eq!(clip_middle("\u{e9}23456789\u{e9}", 6), "\u{e9}2 [... 6 bytes ...] 9\u{e9}");
+    }
+
+    #[test]
+    fn a_word_to_be_typed_is_quoted_where_a_shell_would_read_it_otherwise() {
+        assert_eq!(shell_word("/data/ipp022.0/x"), "/data/ipp022.0/x");
+        assert_eq!(shell_word("it's $(id)"), r"'it'\''s $(id)'");
+        assert_eq!(shell_word(""), "''");
     }
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod list;
 mod log;
 mod minidvodb;
+pub mod minidvodbtool;
 mod recopy;
 mod revert;
 mod run;
@@ -91,6 +92,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Log(log) => log::execute(context, log),
         Command::Source(source) => source::execute(context, source),
         Command::Script(script) => script::execute(context, &script),
+        Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
 }
 

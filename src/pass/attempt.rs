@@ -76,6 +76,18 @@ pub(super) fn set_collision(copy: &mut Copy, now: jiff::Timestamp) {
     copy.tries = 0;
 }
 
+/// Says that another minidvodb goes to the final path of a copy; returns the sentence.
+///
+/// # Errors
+/// The ledger's.
+pub fn say_collision(context: &Context, copy: &Copy) -> Result<String> {
+    let owner = context.ledger.read(|ledger| ledger.owner_of(&copy.machine, &copy.final_path()))?;
+    let by = owner.map_or_else(String::new, |owner| format!(", which belongs to copy {owner}"));
+    let message = format!("minidvodb {} would go to {}{by}", copy.minidvodb_id, copy.final_path());
+    say_fault(context, copy, &Met::new(Fault::NameCollision, message.as_str()), None);
+    Ok(message)
+}
+
 impl Pass<'_> {
     /// Makes one copy, or records why not; says what that fault belongs to.
     ///
@@ -135,12 +147,9 @@ impl Pass<'_> {
     }
 
     pub(super) fn say_collision(&mut self, copy: &Copy) -> Result<()> {
-        let owner = self.context.ledger.read(|ledger| ledger.owner_of(&copy.machine, &copy.final_path()))?;
-        let by = owner.map_or_else(String::new, |owner| format!(", which belongs to copy {owner}"));
-        let message = format!("minidvodb {} would go to {}{by}", copy.minidvodb_id, copy.final_path());
+        let message = say_collision(self.context, copy)?;
         self.summary.faulted += 1;
-        self.summary.done.push(deed(copy, "faulted", Some(Fault::NameCollision), 0.0, Some(message.clone())));
-        say_fault(self.context, copy, &Met::new(Fault::NameCollision, message), None);
+        self.summary.done.push(deed(copy, "faulted", Some(Fault::NameCollision), 0.0, Some(message)));
         Ok(())
     }
 

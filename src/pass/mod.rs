@@ -9,6 +9,7 @@ mod adopt;
 mod attempt;
 mod diary;
 mod preview;
+pub mod queue;
 mod recopy;
 mod report;
 mod standing;
@@ -18,24 +19,21 @@ use std::collections::BTreeSet;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
+pub use attempt::say_collision;
 pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 
 use crate::error::{Error, Result};
-use crate::faults::{Class, Fault, Met, Scope};
+use crate::faults::{Class, Scope};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
 use crate::model::{Copy, CopyId, Group, Host, HostRecord, Minidvodb, Stages, Target};
 use crate::plan::load::{self, Door, Eagerness, Verdict};
 use crate::plan::notice;
-use crate::plan::queue::{Decision, Queue};
 use crate::signals::Stop;
 use crate::sync::{Hold, Partner};
 use crate::transfer::Setting;
 use crate::ui::Ui;
-
-/// So many minidvodbs are queued in one transaction.
-const QUEUED_AT_ONCE: usize = 10_000;
 
 /// What every step of a pass works with.
 pub struct Context {
@@ -349,54 +347,24 @@ impl Pass<'_> {
         loop {
             self.context.check_stop()?;
             let now = self.context.now();
-            let (queued, collisions, has_more) = ledger.write(|change| {
+            let (queued, has_more) = ledger.write(|change| {
                 let Some(mut target) = change.target(&served.target.host, &served.target.group)? else {
-                    return Ok((0, Vec::new(), false));
+                    return Ok((Vec::new(), false));
                 };
                 let machine = change.host_or_unknown(&target.host)?.machine;
-                let found = change.candidates(&target, &machine, QUEUED_AT_ONCE)?;
-                let mut queue = Queue::default();
-                let (mut queued, mut collisions) = (0, Vec::new());
-                for candidate in found.candidates {
-                    let decision = queue.decide(&candidate, &target, &machine);
-                    if decision == Decision::Leave {
-                        continue;
-                    }
-                    let mut copy = Copy::queued(
-                        change.next_copy_id(),
-                        candidate.minidvodb.id,
-                        target.group.clone(),
-                        target.host.clone(),
-                        machine.clone(),
-                        target.path.clone(),
-                        candidate.name,
-                        now,
-                    );
-                    copy.touch(now);
-                    if decision == Decision::Collision {
-                        attempt::set_collision(&mut copy, now);
-                        diary::met_fault(
-                            change,
-                            &copy,
-                            &Met::new(Fault::NameCollision, copy.final_path()),
-                            now,
-                        )?;
-                        collisions.push(copy.clone());
-                    }
-                    change.put_known_copy(&copy)?;
-                    queued += 1;
-                }
+                let found = change.candidates(&target, &machine, queue::QUEUED_AT_ONCE)?;
+                let queued = queue::put(change, found.candidates, &target, &machine, now)?;
                 target.queued_through = found.through;
                 // Collisions were logged with the target meanwhile.
                 target.logged_faults = change
                     .target(&target.host, &target.group)?
                     .map_or_else(Default::default, |target| target.logged_faults);
                 change.put_target(&target)?;
-                Ok((queued, collisions, found.has_more))
+                Ok((queued, found.has_more))
             })?;
-            queued_here += queued;
-            for copy in collisions {
-                self.say_collision(&copy)?;
+            queued_here += queued.len() as u64;
+            for copy in queued.iter().filter(|copy| copy.fault().is_some()) {
+                self.say_collision(copy)?;
             }
             if !has_more {
                 break;

@@ -1300,6 +1300,8 @@ fn the_help_of_a_few_commands() {
               script            the words of the wiki page, one on each line, as pantasks'
                                 input files have them; a bad line stops it, and nothing of
                                 it is done
+              minidvodbtool     what the tool of this name did, with its options and its
+                                formats
 
             Notes:
               The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
@@ -1353,7 +1355,8 @@ fn the_help_of_a_few_commands() {
               --faulted         only copies with a fault
               --id              only this copy
               --limit           at most so many
-              --format          table (the default), json or csv
+              --format          table (the default), json, csv, or mdc: the METADATA of
+                                minidvodbtool
               --help            display usage information
         "#]],
     );

@@ -20,6 +20,7 @@ mod kills;
 mod ledger_file;
 mod merge;
 mod minidvodbs;
+mod minidvodbtool;
 mod mounts;
 mod names;
 mod passes;
