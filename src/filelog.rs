@@ -70,7 +70,7 @@ pub fn begin(keeping: Keeping, teller: &Teller<'_>) -> FileLog {
     let opening = format!(
         "minidvodbcopy {}, user {}: {}",
         env!("CARGO_PKG_VERSION"),
-        ui::shell_word(&teller.user),
+        ui::shell_word(teller.user),
         teller.command_line
     );
     let listener = Arc::new(Listener {
