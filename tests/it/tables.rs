@@ -430,7 +430,7 @@ fn some_faults_explained() {
         class   person (waits for an operator's revert)
         of      a copy
         when    PATH/NAME is there, and this ledger did not put it there
-        advice  look at what is there; move it away if it is not wanted, then revert the copy
+        advice  look at what is there; `minidvodbcopy revert --id ID --adopt` lets the next attempt complete and verify it; or move it away, then revert the copy
     "#]]
     .assert_eq(&explain("225"));
     expect![[r#"
