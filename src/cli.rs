@@ -3,6 +3,9 @@
 //! Invariant: everything typed is checked here or in the model before a command sees it; a usage error exits 2
 //! and has changed nothing.
 
+#[cfg(test)]
+#[path = "../tests/fuzz/cli.rs"]
+mod fuzz;
 pub mod minidvodbtool;
 pub mod script;
 pub mod words;

@@ -12,6 +12,9 @@ mod database;
 mod error;
 mod faults;
 mod filelog;
+#[cfg(test)]
+#[path = "../tests/fuzz/bytes.rs"]
+mod fuzzing;
 mod holders;
 mod ledger;
 mod lock;

@@ -204,7 +204,7 @@ impl Columns {
 }
 
 /// Reads a list, giving each minidvodb with its place in the file, in bytes.
-fn read_list(
+pub(super) fn read_list(
     list: &File,
     shown: &str,
     mut take: impl FnMut(u64, Minidvodb) -> Result<(), Failure>,

@@ -9,6 +9,9 @@ mod copy;
 mod database;
 mod export;
 mod faults;
+#[cfg(test)]
+#[path = "../../tests/fuzz/commands.rs"]
+mod fuzz;
 mod host;
 mod ledger;
 mod list;

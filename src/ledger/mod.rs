@@ -8,6 +8,9 @@
 mod backup;
 mod change;
 mod check;
+#[cfg(test)]
+#[path = "../../tests/fuzz/ledger.rs"]
+mod fuzz;
 mod look;
 mod migrations;
 mod open;

@@ -53,11 +53,16 @@ fn checksum(place: &Place<'_>, payload: &[u8]) -> u64 {
 pub(super) fn encode(place: &Place<'_>, record: &impl Serialize) -> Result<Vec<u8>, Failure> {
     let payload = serde_json::to_vec(record)
         .map_err(|error| Error::bug(format!("record {} cannot be written: {error}", place.key)))?;
+    Ok(frame(place, &payload))
+}
+
+/// A payload with its version and its checksum in front.
+pub(super) fn frame(place: &Place<'_>, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRAME_BYTES + payload.len());
     bytes.push(FRAME_VERSION);
-    bytes.extend_from_slice(&checksum(place, &payload).to_le_bytes());
-    bytes.extend_from_slice(&payload);
-    Ok(bytes)
+    bytes.extend_from_slice(&checksum(place, payload).to_le_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
 }
 
 /// The record of some bytes.

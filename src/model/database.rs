@@ -60,6 +60,9 @@ impl Address {
         let whole =
             if text.contains("socket=") { text.replacen("@/", "@localhost/", 1) } else { text.to_owned() };
         let url = Url::parse(&whole).map_err(|error| refused(&format!("is not a URL: {error}")))?;
+        if text.find('?').is_some_and(|options| text.find('@').is_some_and(|at| options < at)) {
+            return Err(refused("has a ? in front of its @, which must be written as %3F"));
+        }
         if url.scheme() != "mysql" {
             return Err(refused("must look like mysql://USER@HOST[:PORT]/NAME"));
         }
@@ -97,9 +100,11 @@ impl Address {
                 ("tls", "verify") => address.tls = Tls::Verify,
                 ("tls", _) => return Err(refused("knows tls=required and tls=verify only")),
                 (other, _) => {
+                    // What is no word may be a part of a password.
+                    let is_word = other.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                    let named = if is_word { format!(" '{other}'") } else { String::new() };
                     return Err(refused(&format!(
-                        "has the unknown option '{}': socket, tls and ca are known",
-                        other.escape_debug()
+                        "has the unknown option{named}: socket, tls and ca are known"
                     )));
                 }
             }

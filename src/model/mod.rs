@@ -6,6 +6,9 @@
 mod attempt;
 mod copy;
 mod database;
+#[cfg(test)]
+#[path = "../../tests/fuzz/model.rs"]
+mod fuzz;
 mod minidvodb;
 mod names;
 mod room;

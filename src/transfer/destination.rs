@@ -121,7 +121,7 @@ fn ask_this_machine(view: &mut View) -> Result<(), Met> {
     Ok(())
 }
 
-fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt> {
+pub(super) fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt> {
     let text = String::from_utf8_lossy(&answer.output);
     let value = |key: &str| {
         let prefix = format!("{PART}{key} ");
@@ -266,7 +266,7 @@ pub fn staging_folder(place: Place<'_>) -> String {
 }
 
 /// A record of `find -printf '%y %s %T@ %P'`.
-fn parse_listed(record: &[u8]) -> Option<Staged> {
+pub(super) fn parse_listed(record: &[u8]) -> Option<Staged> {
     let mut fields = record.splitn(4, |&b| b == b' ');
     let kind = match fields.next()? {
         b"f" => Kind::File,

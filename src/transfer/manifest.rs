@@ -155,7 +155,7 @@ fn read(file: &Utf8Path) -> Option<(Header, Vec<Line>)> {
     None
 }
 
-fn parse_line(line: &str) -> Option<Line> {
+pub(super) fn parse_line(line: &str) -> Option<Line> {
     let mut fields = line.splitn(5, '\t');
     let kind = fields.next()?.chars().next()?;
     let size = fields.next()?.parse().ok()?;
@@ -164,7 +164,7 @@ fn parse_line(line: &str) -> Option<Line> {
     Some(Line { kind, size, mtime_s, path: unescape(fields.next()?)? })
 }
 
-fn escape(path: &[u8]) -> String {
+pub(super) fn escape(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -184,7 +184,7 @@ fn escape(path: &[u8]) -> String {
     text
 }
 
-fn unescape(text: &str) -> Option<Box<[u8]>> {
+pub(super) fn unescape(text: &str) -> Option<Box<[u8]>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {

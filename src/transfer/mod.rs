@@ -9,6 +9,9 @@ mod account;
 pub mod destination;
 mod df;
 pub mod exchange;
+#[cfg(test)]
+#[path = "../../tests/fuzz/transfer.rs"]
+mod fuzz;
 pub mod guard;
 pub mod manifest;
 mod outcome;

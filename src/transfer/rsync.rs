@@ -315,12 +315,12 @@ impl Watchdog {
 /// Lines, ended by a newline or a carriage return, of at most [`LINE_MAX_BYTES`]; of a longer one, the
 /// rest is dropped.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     line: Vec<u8>,
 }
 
 impl Lines {
-    fn feed(&mut self, bytes: &[u8], take: &mut impl FnMut(&[u8])) {
+    pub(super) fn feed(&mut self, bytes: &[u8], take: &mut impl FnMut(&[u8])) {
         let mut parts = bytes.split(|&b| b == b'\n' || b == b'\r').peekable();
         while let Some(part) = parts.next() {
             let room = LINE_MAX_BYTES.saturating_sub(self.line.len());
@@ -353,13 +353,13 @@ pub fn was_cut_off(met: &Met) -> bool {
 }
 
 /// The bytes in `Literal data: 310,211 bytes`.
-fn parse_sent(line: &[u8]) -> Option<u64> {
+pub(super) fn parse_sent(line: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(line).ok()?.strip_prefix("Literal data: ")?.strip_suffix(" bytes")?;
     parse_grouped(number)
 }
 
 /// The algorithm in `Client negotiated checksum: xxh128` or `Client checksum: md5`.
-fn parse_algorithm(line: &[u8]) -> Option<String> {
+pub(super) fn parse_algorithm(line: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(line).ok()?.strip_prefix("Client ")?;
     let name = text.strip_prefix("negotiated ").unwrap_or(text).strip_prefix("checksum: ")?;
     let name = name.split_ascii_whitespace().next()?;
@@ -368,11 +368,11 @@ fn parse_algorithm(line: &[u8]) -> Option<String> {
 
 /// A line of `--out-format='%i %C %l %n'`.
 #[derive(Debug, PartialEq, Eq)]
-struct Item {
+pub(super) struct Item {
     /// The eleven characters of `%i`.
     change: [u8; 11],
     checksum: Option<String>,
-    path: Box<[u8]>,
+    pub(super) path: Box<[u8]>,
 }
 
 impl Item {
@@ -393,7 +393,7 @@ impl Item {
     }
 }
 
-fn parse_item(line: &[u8]) -> Option<Item> {
+pub(super) fn parse_item(line: &[u8]) -> Option<Item> {
     let change: [u8; 11] = line.get(..11)?.try_into().ok()?;
     let is_update = matches!(change[0], b'<' | b'>' | b'c' | b'h' | b'.' | b'*');
     let is_kind = change[0] == b'*' || matches!(change[1], b'f' | b'd' | b'L' | b'D' | b'S');
@@ -445,7 +445,7 @@ fn unescape(name: &[u8]) -> Vec<u8> {
 
 /// What a comparison has shown so far.
 #[derive(Default)]
-struct Comparison {
+pub(super) struct Comparison {
     checksums: Checksums,
     equal: usize,
     different: usize,
@@ -453,7 +453,7 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn take(&mut self, line: &[u8]) {
+    pub(super) fn take(&mut self, line: &[u8]) {
         if let Some(algorithm) = parse_algorithm(line) {
             self.checksums.algorithm = algorithm;
             return;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
 
-use tasks::{bench, demo, dist, test, torture};
+use tasks::{bench, demo, dist, fuzz, test, torture};
 
 /// Tasks of the minidvodbcopy repository.
 #[derive(FromArgs)]
@@ -29,6 +29,7 @@ enum Task {
     Dist(dist::Dist),
     Bench(bench::Bench),
     Torture(torture::Torture),
+    Fuzz(fuzz::Fuzz),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +60,7 @@ impl Task {
             Task::Dist(dist) => dist.run(),
             Task::Bench(bench) => bench.run(),
             Task::Torture(torture) => torture.run(),
+            Task::Fuzz(fuzz) => fuzz.run(),
         }
     }
 }

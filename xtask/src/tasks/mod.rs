@@ -6,6 +6,7 @@
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod dist;
+pub(crate) mod fuzz;
 mod program;
 pub(crate) mod test;
 pub(crate) mod torture;

@@ -131,7 +131,7 @@ impl<'a> Round<'a> {
             }
         }
         fs::set_permissions(folder.join("n0000"), fs::Permissions::from_mode(0o750))?;
-        Ok(())
+        age(folder)
     }
 
     fn bytes(&mut self, count: u64) -> Vec<u8> {
@@ -286,6 +286,7 @@ impl<'a> Round<'a> {
     /// The first minidvodb is changed and sent again, struck on the way.
     fn recopied(&mut self) -> anyhow::Result<()> {
         fs::write(self.source(1).join("Images.dat"), self.bytes(6_000))?;
+        age(&self.source(1))?;
         let id = self
             .ledger()?
             .copy_of(1)
@@ -355,6 +356,17 @@ impl<'a> Round<'a> {
         ensure!(taken.is_ok(), "{lock} is held");
         Ok(())
     }
+}
+
+/// Makes a tree old, as real ones are: rsync compares times by whole seconds, so that a folder which was made
+/// and sent within one is not worth setting for it.
+fn age(folder: &Utf8Path) -> anyhow::Result<()> {
+    let status = Command::new("find")
+        .arg(folder)
+        .args(["-exec", "touch", "-h", "-d", "2011-05-02 03:04:05.123456789", "--", "{}", "+"])
+        .status()?;
+    ensure!(status.success(), "the times of {folder} cannot be set");
+    Ok(())
 }
 
 fn copy_tree(from: &Utf8Path, to: &Utf8Path) -> anyhow::Result<()> {
