@@ -844,7 +844,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
         }
         Ok(arguments) => Ok(Asked::Command(Box::new(arguments))),
         Err(argh::EarlyExit { output, status: Ok(()) }) => {
-            let is_about_all = typed.first().is_none_or(|first| first.starts_with('-'));
+            // `--help COMMAND` is about that one.
+            let is_about_all = typed.iter().all(|word| word.starts_with('-'));
             Ok(Asked::Text(if is_about_all { output + &words::section() } else { output }))
         }
         Err(argh::EarlyExit { output, status: Err(()) }) => Err(usage_error(&output, &words)),
