@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use argh::FromArgs;
+use camino::Utf8PathBuf;
 use xtask::setup::{self, Tool};
 
 use super::build_release;
@@ -19,6 +20,9 @@ pub(crate) struct Torture {
     /// rounds at once (the number of processors)
     #[argh(option)]
     workers: Option<u64>,
+    /// the program; else the release build of it is made
+    #[argh(option)]
+    binary: Option<Utf8PathBuf>,
 }
 
 impl Torture {
@@ -27,7 +31,10 @@ impl Torture {
         ensure!(self.rounds > 0, "--rounds 0 tests nothing: give at least 1");
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
         let torture = xtask::torture::Torture {
-            binary: build_release()?,
+            binary: self
+                .binary
+                .clone()
+                .map_or_else(build_release, |binary| Ok(binary.canonicalize_utf8()?))?,
             seed: self.seed,
             rounds: self.rounds,
             workers: self.workers.unwrap_or(processors).clamp(1, self.rounds),
