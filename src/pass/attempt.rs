@@ -405,8 +405,11 @@ impl<'p> Run<'_, 'p> {
         if !matches!(met.fault, Fault::Foreign(10 | 11 | 12 | 23 | 255)) {
             return Ok(met);
         }
-        let Ok(view) = destination::look(connection, self.place(), self.setting(), &self.watch) else {
-            return Ok(met);
+        let view = match destination::look(connection, self.place(), self.setting(), &self.watch) {
+            Ok(view) => view,
+            // What cut rsync off has cut the connection off as well.
+            Err(halt) if rsync::was_cut_off(&met) => return Err(halt),
+            Err(_) => return Ok(met),
         };
         let is_full = view.room.used_percent >= 100
             || view.room.free_bytes < view.room.block_bytes.saturating_mul(16)

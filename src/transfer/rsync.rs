@@ -193,8 +193,11 @@ pub fn compare(
     let mut comparison = Comparison::default();
     let take = |line: &[u8]| comparison.take(line);
     let ended = drive(connection, command.into(), setting, watch, None, take, |_| ())?;
-    succeed(connection, &ended)?;
-    Ok(comparison.judge(source))
+    match succeed(connection, &ended) {
+        // Nothing is written there, so that no full disk can be behind it.
+        Err(Halt::Fault(met)) if was_cut_off(&met) => Err(Halt::Cut(met.message)),
+        succeeded => succeeded.map(|()| comparison.judge(source)),
+    }
 }
 
 fn operands(connection: &Connection, from: &Utf8Path, to: &str) -> (String, String) {

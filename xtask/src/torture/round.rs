@@ -280,7 +280,19 @@ impl<'a> Round<'a> {
             ensure!(matches!(code, 0 | 1), "a pass that nobody struck exited with {code}: {said}");
             self.look()?;
         }
-        bail!("not at rest after {PASSES_MAX} passes that nobody struck; the last one said: {said}")
+        let ledger = self.ledger()?;
+        bail!(
+            "not at rest after {PASSES_MAX} passes that nobody struck: {} to be made, {} attempts open, {} folders to be removed; {:?}; {:?}; the last one said: {said}",
+            ledger.pending,
+            ledger.open,
+            ledger.leftovers,
+            ledger
+                .copies
+                .iter()
+                .filter(|copy| !copy["fault"].is_null() || !copy["recopy"].is_null())
+                .collect::<Vec<_>>(),
+            ledger.attempts.iter().filter(|attempt| attempt["fault"] != 0).collect::<Vec<_>>()
+        )
     }
 
     /// The first minidvodb is changed and sent again, struck on the way.
