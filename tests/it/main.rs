@@ -5,10 +5,13 @@
 // A test fails by panicking, and a fixture's method that asserts hands its value on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wrong_self_convention)]
 
+mod adopt;
 mod adoption;
 mod away;
 mod basics;
+mod by_hand;
 mod database;
+mod diary;
 mod export;
 mod gone;
 mod hosts;
@@ -21,6 +24,7 @@ mod minidvodbs;
 mod mounts;
 mod names;
 mod passes;
+mod recopy;
 mod roots;
 mod schema;
 mod shared;
