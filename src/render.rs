@@ -39,6 +39,8 @@ pub struct Row {
     #[serde(skip)]
     folder: String,
     #[serde(skip)]
+    is_to_be_sent_again: bool,
+    #[serde(skip)]
     epoch_at: Option<jiff::Timestamp>,
 }
 
@@ -100,6 +102,7 @@ impl Row {
             bytes: copy.bytes,
             files: copy.files,
             folder: copy.name.to_string(),
+            is_to_be_sent_again: copy.recopy().is_some(),
             epoch_at: copy.epoch,
         })
     }
@@ -190,6 +193,9 @@ fn notes(row: &Row) -> String {
     }
     if let Some(verified) = row.verified {
         notes.push(format!("verified: {verified}"));
+    }
+    if row.is_to_be_sent_again {
+        notes.push("to be sent again".to_owned());
     }
     if let Some(class) = row.fault_class {
         let attempts = ui::count(u64::from(row.attempts), "attempt", "attempts");
