@@ -197,7 +197,11 @@ fn what_differs_from_the_source_is_left_as_it_is_for_a_person() {
         ("an empty file", |there| fs::write(there.join("Images.dat"), "").unwrap(), "Images.dat differs"),
         ("an extra file", |there| fs::write(there.join("notes"), "mine").unwrap(), "notes is extra there"),
         ("an extra folder", |there| fs::create_dir(there.join("mine")).unwrap(), "mine is extra there"),
-        ("a file with another byte", |there| dvo::flip_byte(&there.join("Images.dat")).unwrap(), "Images.dat"),
+        (
+            "a file with another byte",
+            |there| dvo::flip_byte(&there.join("Images.dat")).unwrap(),
+            "Images.dat",
+        ),
         (
             "a file of another time",
             |there| {
@@ -400,8 +404,9 @@ fn unprivileged(is_own: bool) -> (World, Ran) {
     let mut all = vec![there.clone()];
     all.extend(everything_in(&there).into_keys());
     for path in all {
-        let mode = if path.is_dir() { 0o555 } else { 0o444 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if path.is_dir() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o555)).unwrap();
+        }
         if !is_own {
             lchown(path, Some(0), Some(0)).unwrap();
         }

@@ -15,8 +15,7 @@ const HERE: &str = "localhost";
 fn queued(host: &str, count: u64) -> World {
     let world = World::new();
     let folders: Vec<_> = (1..=count).map(|id| world.source(&format!("ThreePi.{id}"))).collect();
-    let rows: Vec<_> =
-        (1..).zip(&folders).map(|(id, folder)| (id, "ThreePi", folder.as_path())).collect();
+    let rows: Vec<_> = (1..).zip(&folders).map(|(id, folder)| (id, "ThreePi", folder.as_path())).collect();
     world.import(&rows);
     queue_for(&world, host);
     world
@@ -202,7 +201,6 @@ fn what_was_verified_in_one_place_is_by_hand_in_another() {
         ok(&world, options);
         assert_eq!(world.copy(1)["verified"], "by hand", "{options:?}");
         world.ok(&["ledger", "check"]);
-        world.ok(&["run"]);
     }
     let world = full();
     ok(&world, &["--set-path", world.there().as_str()]);
@@ -261,7 +259,10 @@ fn a_collision_may_be_updated_in_what_does_not_collide() {
     let world = World::new();
     let folders = ["a", "b"].map(|folder| world.root.join("source").join(folder).join("ThreePi.1"));
     world.import(&[(1, "ThreePi", &folders[0]), (2, "ThreePi", &folders[1])]);
-    queue_for(&world, "ipp022");
+    world.ok(&["target", "add", "ThreePi", "ipp022", world.there().as_str()]);
+    world.ok(&["host", "add", "ipp022"]);
+    world.ok(&["stage", "off", "load"]);
+    world.run(&["run"]).expect(1).says("fault 226");
     assert_eq!(world.standing(2), "new 226");
     world.ok(&["update", "--id", "2", "--set-dtime", "3"]);
     world.run(&["update", "--id", "2", "--set-state", "full"]).expect(2).says("of copy 1");
@@ -278,8 +279,9 @@ fn a_copy_that_was_begun_goes_elsewhere_and_leaves_nothing_behind() {
     slow::kill_alone(slow::start_and_meet(&world, &["run"]));
     let elsewhere = world.root.join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
+    slow::set_rate(&world, HERE, "0");
     ok(&world, &["--set-path", elsewhere.as_str()]);
-    slow::copy_now(&world, HERE).expect(0);
+    world.ok(&["run"]);
     assert_eq!(world.standing(1), "full 0");
     assert!(world.names_there().is_empty(), "{:?}", world.names_there());
     assert_eq!(names_in(&elsewhere), ["ThreePi.1"]);
@@ -448,7 +450,11 @@ fn a_few_copies_reverted_are_an_entry_each_with_what_was_before() {
     world.ok(&["revert", "--fault", "225"]);
     let log = log(&world);
     assert_eq!(log.len(), before + 3);
-    assert!(log[before].contains("reverted copy 1 (ThreePi.1 to ipp022): was new, fault 225"), "{}", log[before]);
+    assert!(
+        log[before].contains("reverted copy 1 (ThreePi.1 to ipp022): was new, fault 225"),
+        "{}",
+        log[before]
+    );
 }
 
 #[test]
@@ -483,9 +489,26 @@ fn json_and_csv_of_the_list_stay_as_documented() {
     ok(&world, &["--set-state", "full", "--set-dtime", "1.5"]);
     let listed = world.ok(&["list", "--format", "json"]).stdout;
     let keys = [
-        "minidvodbcopy_id", "minidvodb_id", "minidvodb_rsync_path", "destination_host", "fault", "state", "epoch",
-        "dtime", "minidvodb_name", "minidvodb_group", "minidvodb_path", "machine", "fault_name", "fault_class",
-        "verified", "parked", "attempts", "next_try", "bytes", "files",
+        "minidvodbcopy_id",
+        "minidvodb_id",
+        "minidvodb_rsync_path",
+        "destination_host",
+        "fault",
+        "state",
+        "epoch",
+        "dtime",
+        "minidvodb_name",
+        "minidvodb_group",
+        "minidvodb_path",
+        "machine",
+        "fault_name",
+        "fault_class",
+        "verified",
+        "parked",
+        "attempts",
+        "next_try",
+        "bytes",
+        "files",
     ];
     let places: Vec<_> = keys.iter().map(|key| listed.find(&format!("\"{key}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{listed}");

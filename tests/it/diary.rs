@@ -69,7 +69,7 @@ fn control_characters_are_shown_escaped_and_an_entry_is_one_line() {
 #[test]
 fn before_there_is_a_ledger_the_log_is_empty() {
     let world = World::new();
-    world.ok(&["log", "show"]).is_silent();
+    assert_eq!(world.ok(&["log", "show"]).stdout, "");
     assert!(!world.state().join("ledger.redb").exists());
 }
 
@@ -179,7 +179,10 @@ fn a_target_whose_path_is_missing_is_an_entry_and_its_recovery_another() {
     copy_now(&world, HERE).expect(0);
     let log = log(&world);
     assert_eq!(log.len(), 2, "{log:#?}");
-    assert!(log[0].contains("fault 221 path-missing") && log[1].contains("recovered from fault 221"), "{log:#?}");
+    assert!(
+        log[0].contains("fault 221 path-missing") && log[1].contains("recovered from fault 221"),
+        "{log:#?}"
+    );
 }
 
 #[test]

@@ -592,7 +592,7 @@ fn a_newer_ledger_is_refused_by_its_number_and_left_untouched() {
 #[track_caller]
 fn take_in_ledger(world: &World, name: &str) {
     let packed = format!("{}/testdata/ledgers/{name}.gz", env!("CARGO_MANIFEST_DIR"));
-    let output = std::process::Command::new("zcat").arg(packed).output().unwrap();
+    let output = Command::new("zcat").arg(packed).output().unwrap();
     assert!(output.status.success());
     fs::create_dir(world.state()).unwrap();
     fs::write(file(world), output.stdout).unwrap();
@@ -605,7 +605,7 @@ fn a_ledger_of_schema_2_is_backed_up_and_gone_on_with() {
     let standings: Vec<String> = (1..=4).map(|id| world.standing(id)).collect();
     assert_eq!(standings, ["full 0", "new 225", "new 201", "new 0"]);
     assert_eq!(world.copy(1)["verified"], "checksum");
-    let backups = super::world::names_in(&world.state().join("backup"));
+    let backups = names_in(&world.state().join("backup"));
     assert!(backups.iter().any(|name| name.contains("before-schema-3")), "{backups:?}");
     world.ok(&["ledger", "check"]);
     assert!(world.ok(&["show", "1"]).stdout.contains("7 B sent  full"));

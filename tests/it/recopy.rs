@@ -21,7 +21,8 @@ const HOST: &str = "ipp0222";
 /// A host as `list` and `target` name it, without ssh.
 const HERE: &str = "localhost";
 /// The system call of renameat2 on x86-64, where perl is to make it.
-const EXCHANGE: &str = "syscall(316, -100, $ARGV[-2], -100, $ARGV[-1], 2) == 0 or die \"mv: cannot exchange: $!\\n\"";
+const EXCHANGE: &str =
+    "syscall(316, -100, $ARGV[-2], -100, $ARGV[-1], 2) == 0 or die \"mv: cannot exchange: $!\\n\"";
 
 /// What the destination's mv does when it is asked for an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl Way {
             Self::Fails => "echo 'mv: cannot exchange: Invalid argument' >&2; exit 1".to_owned(),
             Self::Lies => format!("perl -e '{EXCHANGE}' -- \"$@\"; exit 137"),
         };
-        let help = if self == Self::Renames { "" } else { "echo '      --exchange'" };
+        let help = if self == Self::Renames { ":" } else { "echo '      --exchange'" };
         write_program(
             &bin.join("mv"),
             &format!(
@@ -419,7 +420,7 @@ fn killed_at_any_step_behind_the_record_the_old_folder_goes_with_the_next_pass()
 
 #[test]
 fn killed_while_the_old_folder_is_half_removed_the_rest_goes_with_the_next_pass() {
-    let mut updated = Updated::new(HERE, Way::Renames);
+    let updated = Updated::new(HERE, Way::Renames);
     let half = updated.world.root.join("bin/rm");
     write_program(
         &half,
@@ -451,8 +452,7 @@ fn ended_by_sigterm_between_the_renames_the_next_pass_goes_on() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut updated = Updated::behind_another(HERE, Way::Renames);
         let program = updated.world.root.join("bin/mv");
-        let gate =
-            Gate::around(&updated.world, "mv", &program, "*' -nT -- ./ThreePi.2 '*", &Hold::After);
+        let gate = Gate::around(&updated.world, "mv", &program, "*' -nT -- ./ThreePi.2 '*", &Hold::After);
         updated.use_tools_of(gate.bin.clone());
         let pass = updated.start_recopy();
         gate.wait(1);
@@ -495,8 +495,9 @@ fn whoever_opens_the_folder_at_any_moment_finds_the_old_or_the_new_one_whole() {
         let has_ended = AtomicBool::new(false);
         let (seen, was_missing) = std::thread::scope(|scope| {
             let watcher = scope.spawn(|| watch(&updated, &has_ended));
-            updated.recopy(&[]).expect(0);
+            let ran = updated.recopy(&[]);
             has_ended.store(true, Ordering::Relaxed);
+            ran.expect(0);
             watcher.join().unwrap()
         });
         assert_eq!(seen, 2, "the old one and the new one");
@@ -541,7 +542,7 @@ fn a_source_that_is_gone_leaves_the_old_folder_and_the_copy_full_with_its_fault(
     fs::rename(&away, updated.source()).unwrap();
     updated.world.ok(&["run"]).is_silent();
     updated.expect_untouched("full 201");
-    updated.recopy(&[]).expect(0).says("recovered from 201");
+    updated.recopy(&[]).expect(0).is_silent();
     updated.expect_replaced();
 }
 
@@ -758,14 +759,8 @@ fn what_comes_into_the_folders_place_between_the_renames_leaves_both_folders_who
 
 #[test]
 fn a_folder_with_files_that_this_ledger_did_not_put_there_is_not_replaced() {
-    let puts: [fn(&Updated); 3] = [
+    let puts: [fn(&Updated); 2] = [
         |updated| fs::write(updated.there().join("notes"), "mine").unwrap(),
-        |updated| {
-            // The number of a folder that was removed is given to the next one, on many file systems.
-            fs::remove_dir_all(updated.there()).unwrap();
-            fs::create_dir(updated.there()).unwrap();
-            fs::write(updated.there().join("notes"), "mine").unwrap();
-        },
         |updated| symlink("Images.dat", updated.there().join("notes")).unwrap(),
     ];
     for put in puts {
@@ -780,6 +775,35 @@ fn a_folder_with_files_that_this_ledger_did_not_put_there_is_not_replaced() {
         updated.world.expect_arrived("ThreePi.1");
         assert_eq!(updated.world.names_there(), ["ThreePi.1"]);
     }
+}
+
+#[test]
+fn a_folder_that_has_got_the_inode_of_the_removed_one_is_not_taken_for_it() {
+    for _ in 0..5 {
+        let updated = Updated::new(HERE, Way::Exchange);
+        // Many file systems give it to the next folder that is made.
+        fs::remove_dir_all(updated.there()).unwrap();
+        fs::create_dir(updated.there()).unwrap();
+        fs::write(updated.there().join("precious"), "precious").unwrap();
+        updated.recopy(&[]).expect(1).says("fault 225");
+        assert_eq!(fs::read_to_string(updated.there().join("precious")).unwrap(), "precious");
+        fs::remove_dir_all(updated.there()).unwrap();
+        updated.recopy(&[]).expect(0);
+        updated.world.expect_arrived("ThreePi.1");
+        assert_eq!(updated.world.names_there(), ["ThreePi.1"]);
+    }
+}
+
+#[test]
+fn an_old_folder_of_another_exchange_is_not_in_the_way() {
+    let updated = Updated::new(HERE, Way::Renames);
+    let ledger = manifest(&updated.world, 1);
+    let header: serde_json::Value = serde_json::from_str(ledger.lines().next().unwrap()).unwrap();
+    let old =
+        updated.world.there().join(".minidvodbcopy").join(header["ledger"].as_str().unwrap()).join("old.1");
+    fs::create_dir_all(old.join("n0000")).unwrap();
+    updated.recopy(&[]).expect(0).is_silent();
+    updated.expect_replaced();
 }
 
 #[test]
@@ -809,7 +833,7 @@ fn what_was_damaged_is_replaced_and_what_was_removed_is_sent_anew() {
 
 #[test]
 fn a_folder_that_cannot_be_moved_is_that_copys_own_fault_and_keeps_no_other_waiting() {
-    let mut updated = Updated::behind_another(HERE, Way::Fails);
+    let updated = Updated::behind_another(HERE, Way::Fails);
     // Another one behind it, too.
     let third = updated.world.make("ThreePi.3", Shape::tiny());
     updated.world.import(&[(3, "ThreePi", &third)]);
@@ -967,7 +991,8 @@ fn a_recopy_under_way_is_neither_given_up_nor_changed() {
 
 #[test]
 fn names_that_a_shell_would_take_for_something_else_change_places_too() {
-    let names = ["with a  'blank' and \"quotes\"", "-rf", "$(touch trap)`touch trap`;touch trap", "*[a]?", "old.1"];
+    let names =
+        ["with a  'blank' and \"quotes\"", "-rf", "$(touch trap)`touch trap`;touch trap", "*[a]?", "old.1"];
     for way in [Way::Renames, Way::Exchange] {
         let world = World::new();
         let folders: Vec<_> = names.iter().map(|name| world.make(name, Shape::tiny())).collect();
@@ -1183,7 +1208,15 @@ fn a_new_folder_that_was_changed_before_it_was_recorded_is_a_persons_business_on
 #[test]
 fn a_copy_verified_quickly_is_sent_again_likewise() {
     let updated = Updated::new(HERE, Way::Exchange);
-    updated.world.ok(&["target", "add", "ThreePi", HERE, updated.world.there().as_str(), "--verify", "quick"]);
+    updated.world.ok(&[
+        "target",
+        "add",
+        "ThreePi",
+        HERE,
+        updated.world.there().as_str(),
+        "--verify",
+        "quick",
+    ]);
     updated.recopy(&[]).expect(0).is_silent();
     assert_eq!(updated.world.copy(1)["verified"], "quick");
     updated.world.expect_arrived("ThreePi.1");
