@@ -3,11 +3,17 @@
 //! Invariant: everything typed is checked here or in the model before a command sees it; a usage error exits 2
 //! and has changed nothing.
 
-use std::ffi::OsString;
+pub mod minidvodbtool;
+pub mod script;
+pub mod words;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use argh::FromArgs;
 use camino::Utf8PathBuf;
 
+use self::words::Word;
 use crate::error::{Error, Exit, Result};
 use crate::faults::Fault;
 use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Verify};
@@ -59,6 +65,8 @@ pub enum Command {
     Sync(Sync),
     Log(LogCommand),
     Source(SourceCommand),
+    Script(Script),
+    Minidvodbtool(minidvodbtool::Minidvodbtool),
 }
 
 /// cron's command: one pass over every target whose host is on
@@ -325,7 +333,7 @@ pub struct List {
     /// at most so many
     #[argh(option, from_str_fn(limit))]
     pub limit: Option<u64>,
-    /// table (the default), json or csv
+    /// table (the default), json, csv, or mdc: the METADATA of minidvodbtool
     #[argh(option, from_str_fn(format), default = "Format::Table")]
     pub format: Format,
 }
@@ -336,6 +344,7 @@ pub enum Format {
     Table,
     Json,
     Csv,
+    Mdc,
 }
 
 /// one copy with all its attempts and what they said
@@ -389,6 +398,13 @@ pub struct Recopy {
     pub cancel: bool,
 }
 
+impl Revert {
+    /// Whether anything but all is meant.
+    pub fn is_bounded(&self) -> bool {
+        self.id.is_some() || self.minidvodb_id.is_some() || self.host.is_some() || self.fault.is_some()
+    }
+}
+
 /// set columns of a copy by hand; 0 is a value
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "update", help_triggers("--help"))]
@@ -426,7 +442,7 @@ pub struct Faults {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "export", help_triggers("--help"))]
 pub struct Export {
-    /// csv (the default), json, or sql: statements for the stock mysql client that bring a live minidvodbCopy to
+    /// csv (the default), json, mdc: the METADATA of minidvodbtool, or sql: statements for the stock mysql client that bring a live minidvodbCopy to
     /// the ledger's state, and change nothing when they are loaded again
     #[argh(option, from_str_fn(export_format), default = "ExportFormat::Csv")]
     pub format: ExportFormat,
@@ -441,6 +457,7 @@ pub enum ExportFormat {
     Csv,
     Json,
     Sql,
+    Mdc,
 }
 
 /// the ledger's file itself
@@ -569,6 +586,9 @@ pub struct LogShow {
     /// only the last so many (100)
     #[argh(option, short = 'n', from_str_fn(limit), default = "100")]
     pub last: u64,
+    /// print a JSON array
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// the folders that minidvodbs may be copied from; while none is named, all
@@ -609,6 +629,15 @@ pub struct SourceDel {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "show", help_triggers("--help"))]
 pub struct SourceShow {}
+
+/// the words of the wiki page, one on each line, as pantasks' input files have them; a bad line stops it, and nothing of it is done
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "script", help_triggers("--help"))]
+pub struct Script {
+    /// the file, or - for standard input
+    #[argh(positional)]
+    pub file: String,
+}
 
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|refused| refused.to_string())
@@ -737,7 +766,8 @@ fn format(text: &str) -> Result<Format, String> {
         "table" => Ok(Format::Table),
         "json" => Ok(Format::Json),
         "csv" => Ok(Format::Csv),
-        _ => Err(format!("'{}' is no format: table, json or csv", text.escape_debug())),
+        "mdc" => Ok(Format::Mdc),
+        _ => Err(format!("'{}' is no format: table, json, csv or mdc", text.escape_debug())),
     }
 }
 
@@ -746,7 +776,8 @@ fn export_format(text: &str) -> Result<ExportFormat, String> {
         "csv" => Ok(ExportFormat::Csv),
         "json" => Ok(ExportFormat::Json),
         "sql" => Ok(ExportFormat::Sql),
-        _ => Err(format!("'{}' is no format of an export: csv, json or sql", text.escape_debug())),
+        "mdc" => Ok(ExportFormat::Mdc),
+        _ => Err(format!("'{}' is no format of an export: csv, json, sql or mdc", text.escape_debug())),
     }
 }
 
@@ -762,8 +793,33 @@ fn file(text: &str) -> Result<Utf8PathBuf, String> {
 pub enum Asked {
     /// A command.
     Command(Box<Arguments>),
+    /// A word of the wiki page, with the options of the top level.
+    Word(Box<Arguments>, Word),
     /// A text to print: help, or the version.
     Text(String),
+    /// The usage line of a word that has another number of arguments: exit 2, and the line alone.
+    UsageLine(String),
+}
+
+/// The command line of a link to the program, by the link's name.
+pub fn by_name(name: &OsStr, mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if Path::new(name).file_name().is_some_and(|name| name == minidvodbtool::NAME) {
+        arguments.insert(0, minidvodbtool::NAME.into());
+    }
+    arguments
+}
+
+/// Whether the command is minidvodbtool, whose exit codes are its own.
+pub fn is_minidvodbtool(arguments: &[OsString]) -> bool {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--state-dir") => drop(arguments.next()),
+            Some(option) if option.starts_with('-') => {}
+            word => return word == Some(minidvodbtool::NAME),
+        }
+    }
+    false
 }
 
 /// Reads the command line, without the program's name.
@@ -771,8 +827,11 @@ pub enum Asked {
 /// # Errors
 /// Exit 2, with what to type instead.
 pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
-    let words = lower(arguments)?;
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (front, typed) = lower(arguments)?;
+    if typed.first().is_some_and(|first| words::is_word(first)) {
+        return parse_word(&front, &typed);
+    }
+    let words: Vec<&str> = front.iter().chain(&typed).map(String::as_str).collect();
     match Arguments::from_args(&["minidvodbcopy"], &words) {
         Ok(arguments) if arguments.version => {
             Ok(Asked::Text(concat!("minidvodbcopy ", env!("CARGO_PKG_VERSION"), "\n").to_owned()))
@@ -781,13 +840,36 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
             Err(Error::new(Exit::Usage, "no command is given").hint("`minidvodbcopy help` lists them"))
         }
         Ok(arguments) => Ok(Asked::Command(Box::new(arguments))),
-        Err(argh::EarlyExit { output, status: Ok(()) }) => Ok(Asked::Text(output)),
+        Err(argh::EarlyExit { output, status: Ok(()) }) => {
+            let is_about_all = typed.first().is_none_or(|first| first.starts_with('-'));
+            Ok(Asked::Text(if is_about_all { output + &words::section() } else { output }))
+        }
         Err(argh::EarlyExit { output, status: Err(()) }) => Err(usage_error(&output, &words)),
     }
 }
 
+/// Reads a word of the wiki page; the options of the top level stand in `front`.
+fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
+    if let Some(text) = words::help(typed) {
+        return Ok(Asked::Text(text));
+    }
+    let front: Vec<&str> = front.iter().map(String::as_str).collect();
+    let arguments = Arguments::from_args(&["minidvodbcopy"], &front)
+        .map_err(|early| usage_error(&early.output, &front))?;
+    let help = |subject: &str| format!("`minidvodbcopy help{subject}` shows what can be typed");
+    match words::parse(typed) {
+        Ok(word) => Ok(Asked::Word(Box::new(arguments), word)),
+        Err(words::Refused::Usage(line)) => Ok(Asked::UsageLine(line)),
+        Err(words::Refused::Unknown(why)) => Err(Error::usage(why).hint(help(""))),
+        Err(words::Refused::Value(why)) => {
+            let name = typed.iter().find(|word| *word != "server").map_or("", String::as_str);
+            Err(Error::usage(why).hint(help(&format!(" {name}"))))
+        }
+    }
+}
+
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 20] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -806,6 +888,8 @@ const COMMANDS: [(&str, &[&str]); 18] = [
     ("sync", &[]),
     ("log", &["add", "show"]),
     ("source", &["add", "del", "show"]),
+    ("script", &[]),
+    (minidvodbtool::NAME, &[]),
 ];
 
 /// A usage error in our words, with the help that fits.
@@ -835,8 +919,8 @@ fn usage_error(output: &str, words: &[&str]) -> Error {
 }
 
 /// Turns what people type into what the parser knows: `--x=y` into two words, `-h` into `--help`,
-/// `help X` into `X --help`, the options of the top level to the front, `import -` into its file.
-fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
+/// `help X` into `X --help`, `import -` into its file. The options of the top level come first, apart.
+fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut front, mut words, mut is_literal) = (Vec::new(), Vec::new(), false);
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -853,12 +937,19 @@ fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
             "-h" => words.push("--help".to_owned()),
             "-V" => words.push("--version".to_owned()),
             "-v" | "--verbose" | "-q" | "--quiet" => front.push(word),
-            "-" if words.last().is_some_and(|last| last == "import") => words.push("/dev/stdin".to_owned()),
+            "-" if words.last().is_some_and(|last| last == "import" || last == "script") => {
+                words.push("/dev/stdin".to_owned());
+            }
             "--state-dir" => {
                 front.push(word);
                 if let Some(value) = arguments.next() {
                     front.push(utf8(value)?);
                 }
+            }
+            // What follows is in another manner, and not ours to read.
+            minidvodbtool::NAME if words.is_empty() => {
+                is_literal = true;
+                words.push(word);
             }
             _ => match word.split_once('=').filter(|(name, _)| name.starts_with("--")) {
                 Some(("--state-dir", value)) => front.extend(["--state-dir".to_owned(), value.to_owned()]),
@@ -872,8 +963,7 @@ fn lower(arguments: Vec<OsString>) -> Result<Vec<String>> {
         words.pop();
         words.push("--help".to_owned());
     }
-    front.extend(words);
-    Ok(front)
+    Ok((front, words))
 }
 
 fn utf8(argument: OsString) -> Result<String> {
@@ -897,7 +987,8 @@ mod tests {
     }
 
     fn lowered(words: &[&str]) -> Vec<String> {
-        lower(words.iter().map(OsString::from).collect()).unwrap()
+        let (front, words) = lower(words.iter().map(OsString::from).collect()).unwrap();
+        [front, words].concat()
     }
 
     fn parsed(words: &[&str]) -> Result<Asked> {
@@ -911,6 +1002,21 @@ mod tests {
         assert_eq!(lowered(&["help"]), ["--help"]);
         assert_eq!(lowered(&["minidvodb", "import", "-"]), ["minidvodb", "import", "/dev/stdin"]);
         assert_eq!(lowered(&["target", "add", "--", "-v", "--x=y"]), ["target", "add", "--", "-v", "--x=y"]);
+        let words = ["--state-dir=/x", "minidvodbtool", "-h", "-v", "--x=y", "help"];
+        assert_eq!(lowered(&words)[2..], ["minidvodbtool", "-h", "-v", "--x=y", "help"]);
+    }
+
+    #[test]
+    fn minidvodbtool_is_known_by_the_name_of_a_link_or_as_a_command() {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let arguments = by_name(OsStr::new("/usr/bin/minidvodbtool"), words(&["-h"]));
+        assert_eq!(arguments, words(&["minidvodbtool", "-h"]));
+        assert!(is_minidvodbtool(&arguments));
+        assert_eq!(by_name(OsStr::new("/x/minidvodbtool/minidvodbcopy"), words(&["-h"])), words(&["-h"]));
+        assert!(is_minidvodbtool(&words(&["--state-dir", "list", "-v", "minidvodbtool"])));
+        for other in [&["list", "minidvodbtool"][..], &["-v"], &["--state-dir", "minidvodbtool"], &[]] {
+            assert!(!is_minidvodbtool(&words(other)), "{other:?}");
+        }
     }
 
     #[test]
@@ -935,6 +1041,9 @@ mod tests {
             &["show", "0"],
             &["show"],
             &["unknown"],
+            &["add.minidvob.copy", "ThreePi", "ipp0222", "/data"],
+            &["add.minidvodb.copy", "ThreePi", "ipp0222", "data"],
+            &["script"],
             &[],
         ] {
             let error = parsed(words).unwrap_err();
@@ -952,6 +1061,8 @@ mod tests {
             &["run", "--help"],
             &["--version"],
             &["target", "-h"],
+            &["help", "add.minidvodb.copy"],
+            &["server", "module", "-h"],
         ] {
             assert!(matches!(parsed(words).unwrap(), Asked::Text(_)), "{words:?}");
         }

@@ -65,6 +65,13 @@ impl Error {
         Self::new(Exit::Bug, message).hint("this is a bug in minidvodbcopy: please report this line")
     }
 
+    /// The same error with the place in front that it was met at: "FILE:LINE".
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     /// The same error with a way out added.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {

@@ -11,6 +11,7 @@ mod commands;
 mod database;
 mod error;
 mod faults;
+mod filelog;
 mod holders;
 mod ledger;
 mod lock;
@@ -35,18 +36,23 @@ use transfer::{Limits, Setting, guard};
 
 /// The program: reads the command line and the environment, does what is asked, and says how it went.
 pub fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1).peekable();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let mut arguments = arguments.peekable();
     if arguments.peek().is_some_and(|first| first == guard::COMMAND) {
         guard::stand_guard(arguments.nth(1).map(Into::into));
     }
+    let arguments = cli::by_name(&name, arguments.collect());
+    let is_minidvodbtool = cli::is_minidvodbtool(&arguments);
     // What this program makes is its owner's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     std::panic::set_hook(Box::new(|panic| {
         if !ledger::is_guarded() {
             eprintln!("minidvodbcopy: this is a bug, please report it: {panic}");
+            filelog::note_bug(&panic.to_string());
         }
     }));
-    let result = std::panic::catch_unwind(|| execute(arguments.collect()));
+    let result = std::panic::catch_unwind(|| execute(arguments));
     let exit = match result {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
@@ -55,18 +61,25 @@ pub fn main() -> ExitCode {
         }
         Err(_) => Exit::Bug,
     };
-    ExitCode::from(exit as u8)
+    ExitCode::from(if is_minidvodbtool { commands::minidvodbtool::exit_code(exit) } else { exit as u8 })
 }
 
 fn execute(arguments: Vec<OsString>) -> Result<Exit> {
-    let arguments = match cli::parse(arguments)? {
+    let program = OsStr::new("minidvodbcopy");
+    let command_line =
+        ui::command_line(std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str)));
+    let (arguments, word) = match cli::parse(arguments)? {
         cli::Asked::Text(text) => {
             ui::Ui::new(false, false).print(&text)?;
             return Ok(Exit::Done);
         }
-        cli::Asked::Command(arguments) => arguments,
+        cli::Asked::UsageLine(line) => {
+            ui::Ui::new(false, false).usage_line(&line);
+            return Ok(Exit::Usage);
+        }
+        cli::Asked::Command(arguments) => (arguments, None),
+        cli::Asked::Word(arguments, word) => (arguments, Some(word)),
     };
-    let Some(command) = arguments.command else { return Err(Error::bug("no command")) };
     let environment = |name: &str| std::env::var_os(name);
     let state_dir = state::locate(arguments.state_dir.as_deref(), environment)?;
     let context = Context {
@@ -76,10 +89,25 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
         setting: setting(environment)?,
         stop: signals::Stop::on_signals()?,
         user: user(environment),
+        command_line,
         mysql_password: mysql_password(environment)?,
-        clock: jiff::Timestamp::now,
+        clock: now,
     };
-    commands::execute(&context, command)
+    match (word, arguments.command) {
+        (Some(word), _) => commands::execute_word(&context, word),
+        (None, Some(command)) => commands::execute(&context, command),
+        (None, None) => Err(Error::bug("no command")),
+    }
+}
+
+/// The time. In builds for tests it can be shifted, by whole seconds: a clock cannot be set from outside.
+fn now() -> jiff::Timestamp {
+    let now = jiff::Timestamp::now();
+    if !cfg!(debug_assertions) {
+        return now;
+    }
+    let shift = std::env::var("MINIDVODBCOPY_TEST_CLOCK_SHIFT_S").ok().and_then(|shift| shift.parse().ok());
+    now.checked_add(jiff::SignedDuration::from_secs(shift.unwrap_or(0))).unwrap_or(now)
 }
 
 /// Who runs this, as the environment has it, which cron sets too.

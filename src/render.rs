@@ -2,6 +2,8 @@
 //!
 //! Invariant: the columns and keys stand as documented; times in exports are UTC; what is not known is null.
 
+pub mod mdc;
+mod printf;
 pub mod sql;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, Width, presets};

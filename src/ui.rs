@@ -1,11 +1,17 @@
 //! What people and scripts get to see.
 //!
 //! Invariant: results go to standard output, all else to standard error; nothing that came from outside
-//! reaches a terminal or a log with its control characters; a reader that goes away is no error.
+//! reaches a terminal or a log with its control characters; a reader that goes away is no error. What is said
+//! is an event too, of the target [`SAID`], so that the file log has it: where that is kept is not known here.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::error::{Error, Result};
+
+/// The target of events that people have been told in so many words.
+pub const SAID: &str = "minidvodbcopy::said";
 
 /// How much to say.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +39,25 @@ impl Ui {
 
     /// What a pass does, for whoever watches it: on a terminal, or with `-v`.
     pub fn tell(&self, text: &str) {
+        tracing::info!(target: SAID, "{text}");
+        self.tell_only(text);
+    }
+
+    /// The same, and not for the file log.
+    pub fn tell_only(&self, text: &str) {
         if self.is_heard() {
+            self.line(text);
+        }
+    }
+
+    /// For the file log alone, where people have it in another form.
+    pub fn record(&self, text: &str) {
+        tracing::info!(target: SAID, "{text}");
+    }
+
+    /// What a pass does in detail: with `-v`.
+    pub fn detail(&self, text: &str) {
+        if self.is_verbose {
             self.line(text);
         }
     }
@@ -45,7 +69,13 @@ impl Ui {
 
     /// Something that must be said, watched or not.
     pub fn notice(&self, text: &str) {
+        tracing::warn!(target: SAID, "{text}");
         self.line(text);
+    }
+
+    /// How a word of the wiki page is used: the line alone, as pantasks printed it.
+    pub fn usage_line(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{}", escape_lines(text));
     }
 
     fn line(&self, text: &str) {
@@ -91,6 +121,61 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// A command line as one could type it into a shell. Words with control characters, or with bytes that are no
+/// UTF-8, are written as `$'...'`, which bash, ksh and zsh know.
+pub fn command_line<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> String {
+    let words: Vec<String> = words.into_iter().map(shell_word).collect();
+    words.join(" ")
+}
+
+/// One word of a command line.
+pub fn shell_word(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref();
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
+    match word.to_str() {
+        Some(text) if !text.is_empty() && text.bytes().all(is_plain) => text.to_owned(),
+        Some(text) if !text.chars().any(|c| c.is_control() || is_invisible(c)) => {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+        _ => escaped_word(word.as_bytes()),
+    }
+}
+
+/// `$'a\nb'`.
+fn escaped_word(word: &[u8]) -> String {
+    let mut escaped = String::from("$'");
+    for chunk in word.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' | '\'' => escaped.extend(['\\', c]),
+                '\n' => escaped.push_str("\\n"),
+                '\t' => escaped.push_str("\\t"),
+                '\r' => escaped.push_str("\\r"),
+                c if c.is_control() || is_invisible(c) => push_octal(&mut escaped, c.to_string().as_bytes()),
+                c => escaped.push(c),
+            }
+        }
+        push_octal(&mut escaped, chunk.invalid());
+    }
+    escaped.push('\'');
+    escaped
+}
+
+/// Three digits for each byte: what follows can then not be taken for more of it.
+fn push_octal(text: &mut String, bytes: &[u8]) {
+    bytes.iter().for_each(|byte| text.push_str(&format!("\\{byte:03o}")));
+}
+
+/// A text of at most `max_bytes`, and a few words where something was left out: its beginning and its end.
+pub fn clip_middle(text: &str, max_bytes: usize) -> String {
+    if text.len() <= max_bytes {
+        return text.to_owned();
+    }
+    let (head, tail) = (text.floor_char_boundary(max_bytes / 2), text.len() - max_bytes / 2);
+    let tail = text.ceil_char_boundary(tail);
+    format!("{} [... {} bytes ...] {}", &text[..head], tail - head, &text[tail..])
+}
+
 /// The first line of a message, shortened for a table.
 pub fn first_line(text: &str) -> String {
     escape_all(text.lines().next().unwrap_or_default())
@@ -124,5 +209,43 @@ mod tests {
     fn nothing_that_moves_a_cursor_gets_through() {
         assert_eq!(escape_lines("a\u{1b}[31mb\rc\nd"), "a\\u{1b}[31mb\\rc\nd");
         assert_eq!(escape_all("a\nb\u{202e}c\u{9b}"), "a\\nb\\u{202e}c\\u{9b}");
+    }
+
+    #[test]
+    fn a_command_line_is_read_by_a_shell_as_the_words_it_was_made_of() {
+        let words: [&[u8]; 12] = [
+            b"plain-1.0/x:y=z",
+            b"",
+            b"a b",
+            b"it's",
+            b"$(id) `id` ;|&<>*?[]{}~#!\\",
+            b"\"",
+            b"a\nb\tc\rd'e\\f",
+            b"\x1b[2J1",
+            "\u{202e}gpj\u{9b}".as_bytes(),
+            b"caf\xe9 7",
+            "caf\u{e9}".as_bytes(),
+            b"~",
+        ];
+        let line = command_line(words.iter().map(|word| OsStr::from_bytes(word)));
+        assert_eq!(escape_all(&line), line, "nothing is left to be escaped");
+        let script = format!("printf '%s\\0' {line}");
+        let output = std::process::Command::new("bash").arg("-c").arg(script).output().unwrap();
+        let read: Vec<&[u8]> =
+            output.stdout.split_inclusive(|&b| b == 0).map(|w| &w[..w.len() - 1]).collect();
+        assert_eq!(read, words);
+    }
+
+    #[test]
+    fn of_a_long_text_both_ends_are_kept() {
+        assert_eq!(clip_middle("short", 5), "short");
+        assert_eq!(clip_middle("\u{e9}23456789\u{e9}", 6), "\u{e9}2 [... 6 bytes ...] 9\u{e9}");
+    }
+
+    #[test]
+    fn a_word_to_be_typed_is_quoted_where_a_shell_would_read_it_otherwise() {
+        assert_eq!(shell_word("/data/ipp022.0/x"), "/data/ipp022.0/x");
+        assert_eq!(shell_word("it's $(id)"), r"'it'\''s $(id)'");
+        assert_eq!(shell_word(""), "''");
     }
 }

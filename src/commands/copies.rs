@@ -1,4 +1,5 @@
-//! Copies on their way out of the ledger, for `list` and `export`: read in chunks, written as JSON or CSV.
+//! Copies on their way out of the ledger, for `list`, `export` and `minidvodbtool`: read in chunks, written as
+//! JSON, CSV or in minidvodbtool's formats.
 //!
 //! Invariant: the ledger is never open while something is written: a reader that stops reading must not keep
 //! a pass waiting; and no more than a chunk is held in memory.
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Failure, Look as _, Snapshot};
 use crate::model::{Copy, CopyId};
 use crate::pass::Context;
+use crate::render::mdc::{Form, Listing};
 use crate::render::{self, Row};
 
 /// Copies that are read and written at once.
@@ -55,6 +57,26 @@ pub(super) fn write_json(context: &Context, choice: &Choice<'_>, put: &mut Put<'
 pub(super) fn write_csv(context: &Context, choice: &Choice<'_>, put: &mut Put<'_>) -> Result<u64> {
     put(&render::csv(&[], true)?)?;
     each_chunk(context, choice, &row_of, |rows| put(&render::csv(&rows, false)?))
+}
+
+/// Writes the chosen copies as minidvodbtool prints them; says how many there were.
+pub(super) fn write_listing(
+    context: &Context,
+    choice: &Choice<'_>,
+    form: Form,
+    put: &mut Put<'_>,
+) -> Result<u64> {
+    let mut listing = Listing::new(form);
+    let row = |copy: &Copy, ledger: &Snapshot| listing_row(form, copy, ledger);
+    let count = each_chunk(context, choice, &row, |rows| put(&listing.add(&rows)))?;
+    put(listing.end())?;
+    Ok(count)
+}
+
+/// A copy as minidvodbtool prints it.
+pub(super) fn listing_row(form: Form, copy: &Copy, ledger: &Snapshot) -> Result<String, Failure> {
+    let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
+    Ok(form.row(copy, minidvodb.as_ref().map(|minidvodb| &minidvodb.path)))
 }
 
 /// What JSON, CSV and the table show of a copy.

@@ -5,17 +5,18 @@ use crate::cli::{CopyGroup, TargetAdd};
 use crate::error::{Exit, Result};
 use crate::ledger::Look as _;
 use crate::model::Target;
-use crate::pass::{self, Context, Order};
+use crate::pass::{self, Context, Order, WhenOff};
 use crate::plan::load::Eagerness;
 
 pub(super) fn execute(context: &Context, copy: CopyGroup) -> Result<Exit> {
     let order = Order {
         host: Some(copy.host.clone()),
         group: Some(copy.group.clone()),
+        among: None,
         copy: None,
         limit: copy.limit,
         eagerness: Eagerness::Now,
-        is_off_served: true,
+        when_off: WhenOff::Serve,
         must_have_lock: true,
         counts_waiting: copy.json || context.ui.is_heard(),
     };

@@ -1,4 +1,5 @@
-//! `export`: the whole ledger, as CSV or JSON for programs, or as SQL for the IPP database.
+//! `export`: the whole ledger, as CSV, JSON or minidvodbtool's METADATA for programs, or as SQL for the IPP
+//! database.
 //!
 //! Invariant: a file is replaced by a whole export or not at all. What can't be exported is refused before the
 //! first byte, wherever it goes.
@@ -9,6 +10,7 @@ use crate::error::{Exit, Result};
 use crate::model::{Copy, CopyId};
 use crate::output::NewFile;
 use crate::pass::Context;
+use crate::render::mdc::Form;
 use crate::render::sql;
 use crate::ui;
 
@@ -31,6 +33,7 @@ fn write(context: &Context, format: ExportFormat, put: &mut Put<'_>) -> Result<u
         ExportFormat::Csv => copies::write_csv(context, &all(&|_| true), put),
         ExportFormat::Json => copies::write_json(context, &all(&|_| true), put),
         ExportFormat::Sql => write_sql(context, put),
+        ExportFormat::Mdc => copies::write_listing(context, &all(&|_| true), Form::Metadata, put),
     }
 }
 
@@ -106,6 +109,7 @@ mod tests {
             setting: Setting { environment: Vec::new(), ssh_config: None, limits: Limits::default() },
             stop: Stop::default(),
             user: "operator".to_owned(),
+            command_line: String::new(),
             mysql_password: None,
             clock: || Timestamp::UNIX_EPOCH,
         }

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::target::{fault_text, standing_parts};
 use crate::cli::{HostAdd, HostCommand, HostDel, HostShow, HostVerb};
 use crate::error::{Error, Exit, Result};
-use crate::ledger::{Failure, Look as _};
+use crate::ledger::{Change, Failure, Look};
 use crate::lock::PassLock;
-use crate::model::{Host, Machine};
+use crate::model::{Host, HostRecord, Machine};
 use crate::pass::Context;
 use crate::{render, state, ui};
 
@@ -39,17 +39,36 @@ fn add(context: &Context, words: &HostAdd) -> Result<()> {
             context.ui.tell(&format!("{copies} to machine {machine} now"));
         }
     }
-    let (record, has_target) = context.ledger.write(|change| {
-        let mut record = change.host_or_unknown(host)?;
-        record.is_on = true;
-        change.put_host(&record)?;
-        Ok((record, change.targets()?.iter().any(|target| target.host == *host)))
-    })?;
-    context.ui.tell(&format!("{host} (machine {}) is on", record.machine));
-    if !has_target {
+    let switched = context.ledger.write(|change| switch_on(change, host))?;
+    say_on(context, &switched);
+    Ok(())
+}
+
+/// A host that was switched on.
+pub(super) struct SwitchedOn {
+    pub record: HostRecord,
+    pub has_target: bool,
+}
+
+pub(super) fn switch_on(change: &mut Change<'_>, host: &Host) -> Result<SwitchedOn, Failure> {
+    let mut record = change.host_or_unknown(host)?;
+    record.is_on = true;
+    change.put_host(&record)?;
+    let has_target = has_target(change, host)?;
+    Ok(SwitchedOn { record, has_target })
+}
+
+/// Whether anything goes to a host.
+pub(super) fn has_target(ledger: &impl Look, host: &Host) -> Result<bool, Failure> {
+    Ok(ledger.targets()?.iter().any(|target| target.host == *host))
+}
+
+pub(super) fn say_on(context: &Context, switched: &SwitchedOn) {
+    let HostRecord { host, machine, .. } = &switched.record;
+    context.ui.tell(&format!("{host} (machine {machine}) is on"));
+    if !switched.has_target {
         context.ui.tell(&format!("nothing goes there yet: `minidvodbcopy target add GROUP {host} PATH`"));
     }
-    Ok(())
 }
 
 /// The copies of a host do not change their machine under a pass.
@@ -78,19 +97,27 @@ fn lock_targets(context: &Context, host: &Host, machine: &Machine) -> Result<Vec
 }
 
 fn del(context: &Context, words: &HostDel) -> Result<()> {
-    let host = &words.host;
-    let unknown =
-        || Error::usage(format!("the host {host} is not known")).hint("`minidvodbcopy host show` lists them");
     if !context.ledger.exists() {
-        return Err(unknown());
+        return Err(unknown(&words.host));
     }
-    context.ledger.write(|change| {
-        let mut record = change.host(host)?.ok_or_else(unknown)?;
-        record.is_on = false;
-        change.put_host(&record)
-    })?;
-    context.ui.tell(&format!("{host} is off; its copies are kept"));
+    context.ledger.write(|change| switch_off(change, &words.host))?;
+    say_off(context, &words.host);
     Ok(())
+}
+
+/// The error about a host that nothing is known of.
+pub(super) fn unknown(host: &Host) -> Error {
+    Error::usage(format!("the host {host} is not known")).hint("`minidvodbcopy host show` lists them")
+}
+
+pub(super) fn switch_off(change: &mut Change<'_>, host: &Host) -> Result<(), Failure> {
+    let mut record = change.host(host)?.ok_or_else(|| unknown(host))?;
+    record.is_on = false;
+    change.put_host(&record)
+}
+
+pub(super) fn say_off(context: &Context, host: &Host) {
+    context.ui.tell(&format!("{host} is off; its copies are kept"));
 }
 
 /// A host as `host show --json` prints it.

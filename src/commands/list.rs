@@ -1,4 +1,4 @@
-//! `list`: copies, as a table, JSON or CSV.
+//! `list`: copies, as a table, JSON, CSV or minidvodbtool's METADATA.
 
 use super::copies::{self, Choice, WithoutLedger, each_chunk, row_of};
 use crate::cli::{Format, List};
@@ -6,6 +6,7 @@ use crate::error::{Exit, Result};
 use crate::model::Copy;
 use crate::pass::Context;
 use crate::render;
+use crate::render::mdc::Form;
 
 pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
     let choice = Choice {
@@ -19,6 +20,7 @@ pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
         Format::Table => print_table(context, &choice)?,
         Format::Json => drop(copies::write_json(context, &choice, &mut put)?),
         Format::Csv => drop(copies::write_csv(context, &choice, &mut put)?),
+        Format::Mdc => drop(copies::write_listing(context, &choice, Form::Metadata, &mut put)?),
     }
     Ok(Exit::Done)
 }

@@ -14,23 +14,28 @@ mod ledger;
 mod list;
 mod log;
 mod minidvodb;
+pub mod minidvodbtool;
 mod recopy;
 mod revert;
 mod run;
+mod script;
 mod show;
 mod source;
 mod stage;
 mod sync;
 mod target;
 mod update;
+mod words;
 
 use crate::cli::Command;
+use crate::cli::words::Word;
 use crate::error::{Error, Exit, Result};
+use crate::filelog::{self, Keeping, Teller};
 use crate::ledger::{Failure, Snapshot};
 use crate::pass::Context;
 use crate::state;
 
-/// Carries out a command.
+/// Carries out a command, and writes down what it did where it is one that works.
 ///
 /// # Errors
 /// Whatever ends it early.
@@ -39,6 +44,34 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         return faults::execute(context, &faults);
     }
     state::check(&context.state_dir)?;
+    let log = filelog::begin(
+        keeping(&command),
+        &Teller {
+            state_dir: &context.state_dir,
+            ui: context.ui,
+            clock: context.clock,
+            user: &context.user,
+            command_line: &context.command_line,
+        },
+    );
+    let result = carry_out(context, command);
+    log.end(&result);
+    result
+}
+
+/// The commands that touch a destination or the database are written down; dry runs change nothing.
+fn keeping(command: &Command) -> Keeping {
+    let kept = |is_dry: bool| if is_dry { Keeping::Shown } else { Keeping::Kept };
+    match command {
+        Command::Run(run) => kept(run.dry_run),
+        Command::Copy(copy) => kept(copy.dry_run),
+        Command::Sync(sync) => kept(sync.dry_run),
+        Command::Recopy(recopy) if !recopy.cancel => Keeping::Kept,
+        _ => Keeping::Nothing,
+    }
+}
+
+fn carry_out(context: &Context, command: Command) -> Result<Exit> {
     match command {
         Command::Run(run) => run::execute(context, run),
         Command::Copy(copy) => copy::execute(context, copy),
@@ -58,7 +91,18 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
         Command::Sync(sync) => sync::execute(context, &sync),
         Command::Log(log) => log::execute(context, log),
         Command::Source(source) => source::execute(context, source),
+        Command::Script(script) => script::execute(context, &script),
+        Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
+}
+
+/// Carries out a word of the wiki page.
+///
+/// # Errors
+/// Whatever ends it early.
+pub fn execute_word(context: &Context, word: Word) -> Result<Exit> {
+    state::check(&context.state_dir)?;
+    words::execute(context, &[words::Step { word, place: None }])
 }
 
 /// Reads the ledger; where there is none yet, says so on standard error and gives nothing.

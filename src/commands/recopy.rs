@@ -9,7 +9,7 @@ use crate::cli;
 use crate::error::{Error, Exit, Result};
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{Copy, CopyId, CopyState, Minidvodb, Recopy};
-use crate::pass::{self, Context, Order};
+use crate::pass::{self, Context, Order, WhenOff};
 use crate::plan::load::Eagerness;
 
 pub(super) fn execute(context: &Context, words: &cli::Recopy) -> Result<Exit> {
@@ -22,10 +22,11 @@ pub(super) fn execute(context: &Context, words: &cli::Recopy) -> Result<Exit> {
     let order = Order {
         host: Some(copy.host),
         group: Some(copy.group),
+        among: None,
         copy: Some(copy.id),
         limit: None,
         eagerness: Eagerness::Now,
-        is_off_served: true,
+        when_off: WhenOff::Serve,
         must_have_lock: true,
         counts_waiting: false,
     };

@@ -10,9 +10,17 @@ use crate::pass::Context;
 use crate::ui;
 
 pub(super) fn execute(context: &Context, words: &Revert) -> Result<Exit> {
-    let is_bounded =
-        words.id.is_some() || words.minidvodb_id.is_some() || words.host.is_some() || words.fault.is_some();
-    if is_bounded == words.all {
+    carry_out(context, words, &|text| context.ui.print(text))?;
+    Ok(Exit::Done)
+}
+
+/// Clears the faults; `say` is told of each. Says how many there were.
+pub(super) fn carry_out(
+    context: &Context,
+    words: &Revert,
+    say: &dyn Fn(&str) -> Result<()>,
+) -> Result<usize> {
+    if words.is_bounded() == words.all {
         return Err(Error::usage("revert takes --id, --minidvodb-id, --host or --fault, or else --all")
             .hint("`minidvodbcopy list --faulted` lists what could be reverted"));
     }
@@ -32,13 +40,13 @@ pub(super) fn execute(context: &Context, words: &Revert) -> Result<Exit> {
         false => by_hand::revert(context, Meant::Each(&meant), taken)?,
     };
     for copy in &reverted {
-        context.ui.print(&line(copy, words.dry_run, taken))?;
+        say(&line(copy, words.dry_run, taken))?;
     }
     if reverted.is_empty() {
         context.ui.notice("no new copy with a fault is meant; nothing was cleared");
     }
     say_what_stays(context, words)?;
-    Ok(Exit::Done)
+    Ok(reverted.len())
 }
 
 fn is_meant(words: &Revert, copy: &Copy) -> bool {

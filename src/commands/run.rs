@@ -2,17 +2,18 @@
 
 use crate::cli::Run;
 use crate::error::{Error, Exit, Result};
-use crate::pass::{self, Context, Order, Summary};
+use crate::pass::{self, Context, Order, Summary, WhenOff};
 use crate::plan::load::Eagerness;
 
 pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
     let order = Order {
         host: run.host,
         group: run.group,
+        among: None,
         copy: None,
         limit: run.limit,
         eagerness: Eagerness::Scheduled,
-        is_off_served: false,
+        when_off: WhenOff::PassOver,
         must_have_lock: false,
         counts_waiting: run.json || context.ui.is_heard(),
     };
@@ -23,6 +24,13 @@ pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
 
 /// Says what a pass did, and turns it into an exit code.
 pub(super) fn report(context: &Context, summary: &Summary, is_dry: bool, is_json: bool) -> Result<Exit> {
+    let Summary { queued, copied, faulted, skipped, .. } = summary;
+    if !is_dry && queued + copied + faulted + skipped > 0 {
+        // How many wait is only counted for those who ask.
+        context
+            .ui
+            .record(&format!("pass: {queued} queued, {copied} copied, {faulted} faulted, {skipped} skipped"));
+    }
     if is_json {
         let json = serde_json::to_string_pretty(summary).map_err(Error::bug)?;
         context.ui.print(&format!("{json}\n"))?;
@@ -31,7 +39,7 @@ pub(super) fn report(context: &Context, summary: &Summary, is_dry: bool, is_json
             context.ui.print(&format!("{}\n", crate::ui::escape_all(&line)))?;
         }
     } else {
-        context.ui.tell(&format!(
+        context.ui.tell_only(&format!(
             "pass: {} queued, {} copied, {} faulted, {} waiting, {} skipped",
             summary.queued, summary.copied, summary.faulted, summary.waiting, summary.skipped
         ));

@@ -2,7 +2,7 @@
 
 use crate::cli::{Stage, StageCommand, StageVerb};
 use crate::error::{Exit, Result};
-use crate::ledger::Look as _;
+use crate::ledger::{Change, Failure, Look as _};
 use crate::model::Stages;
 use crate::pass::Context;
 use crate::state;
@@ -23,27 +23,32 @@ pub(super) fn execute(context: &Context, command: StageCommand) -> Result<Exit> 
             return Ok(Exit::Done);
         }
     };
-    context.ui.tell(lines(stages).trim_end().replace('\n', ", ").as_str());
+    say(context, stages);
     Ok(Exit::Done)
 }
 
 fn switch(context: &Context, named: &[Stage], is_on: bool) -> Result<Stages> {
     state::prepare(&context.state_dir)?;
-    context.ledger.write(|change| {
-        let mut stages = change.stages()?;
-        let is_meant = |stage: Stage| named.is_empty() || named.contains(&stage);
-        for (stage, switch) in [
-            (Stage::Queue, &mut stages.queue),
-            (Stage::Load, &mut stages.load),
-            (Stage::Run, &mut stages.run),
-        ] {
-            if is_meant(stage) {
-                *switch = is_on;
-            }
+    context.ledger.write(|change| set(change, named, is_on))
+}
+
+/// Sets the named switches, all three where none is named; says how all stand then.
+pub(super) fn set(change: &mut Change<'_>, named: &[Stage], is_on: bool) -> Result<Stages, Failure> {
+    let mut stages = change.stages()?;
+    let is_meant = |stage: Stage| named.is_empty() || named.contains(&stage);
+    for (stage, switch) in
+        [(Stage::Queue, &mut stages.queue), (Stage::Load, &mut stages.load), (Stage::Run, &mut stages.run)]
+    {
+        if is_meant(stage) {
+            *switch = is_on;
         }
-        change.set_stages(stages)?;
-        Ok(stages)
-    })
+    }
+    change.set_stages(stages)?;
+    Ok(stages)
+}
+
+pub(super) fn say(context: &Context, stages: Stages) {
+    context.ui.tell(lines(stages).trim_end().replace('\n', ", ").as_str());
 }
 
 fn lines(stages: Stages) -> String {

@@ -28,6 +28,7 @@ pub(super) fn execute(context: &Context, words: &Sync) -> Result<Exit> {
         context.ui.print(&format!("{}\n", escape_all(difference)))?;
     }
     if let Some(line) = report.line(&name) {
+        context.ui.record(&line);
         context.ui.print(&format!("{line}\n"))?;
     }
     for text in report.notes.iter().chain(&report.refused) {

@@ -25,57 +25,64 @@ pub(super) fn execute(context: &Context, command: TargetCommand) -> Result<Exit>
 
 /// What adding a target did, to be said.
 #[derive(Default)]
-struct Added {
+pub(super) struct Added {
     was_there: bool,
     moved: u64,
     begun: u64,
     settling: u64,
     accepted: Option<String>,
-    is_host_on: bool,
+    pub is_host_on: bool,
 }
 
 pub(super) fn add(context: &Context, words: &TargetAdd) -> Result<()> {
     state::prepare(&context.state_dir)?;
     let _lock = lock_if_it_moves(context, words)?;
     let now = context.now();
-    let added = context.ledger.write(|change| {
-        let before = change.target(&words.host, &words.group)?;
-        let mut added = Added { was_there: before.is_some(), ..Added::default() };
-        let mut target = match &before {
-            Some(before) => Target { path: words.path.clone(), ..before.clone() },
-            None => Target::new(words.group.clone(), words.host.clone(), words.path.clone()),
-        };
-        target.max_used_percent = words.max_used.unwrap_or(target.max_used_percent);
-        target.verify = words.verify.unwrap_or(target.verify);
-        target.deadline_s = words.deadline.unwrap_or(target.deadline_s);
-        if let Some(rate) = &words.bwlimit {
-            target.bwlimit = (rate != "0").then(|| rate.clone());
-        }
-        // What is there now is accepted: the next pass looks at the file system anew.
-        added.accepted = target.standing.take().map(|standing| standing.fault.to_string());
-        target.file_system = None;
-        if before.as_ref().is_none_or(|before| before.path != target.path) {
-            target.queued_through = 0;
-        }
-        change.put_target(&target)?;
-        let mut host = change.host_or_unknown(&words.host)?;
-        added.is_host_on = host.is_on;
-        if change.host(&words.host)?.is_none() {
-            host = HostRecord::unknown(words.host.clone());
-            change.put_host(&host)?;
-        }
-        let mut pending = Vec::new();
-        change.each_pending(&words.host, &words.group, |copy| {
-            pending.push(copy);
-            Ok(())
-        })?;
-        for copy in pending {
-            follow(change, copy, &target, now, &mut added)?;
-        }
-        Ok(added)
-    })?;
+    let added = context.ledger.write(|change| put(change, words, now))?;
     say_added(context, words, &added);
     Ok(())
+}
+
+/// Makes or changes the target, and lets its new copies follow.
+pub(super) fn put(
+    change: &mut Change<'_>,
+    words: &TargetAdd,
+    now: jiff::Timestamp,
+) -> Result<Added, Failure> {
+    let before = change.target(&words.host, &words.group)?;
+    let mut added = Added { was_there: before.is_some(), ..Added::default() };
+    let mut target = match &before {
+        Some(before) => Target { path: words.path.clone(), ..before.clone() },
+        None => Target::new(words.group.clone(), words.host.clone(), words.path.clone()),
+    };
+    target.max_used_percent = words.max_used.unwrap_or(target.max_used_percent);
+    target.verify = words.verify.unwrap_or(target.verify);
+    target.deadline_s = words.deadline.unwrap_or(target.deadline_s);
+    if let Some(rate) = &words.bwlimit {
+        target.bwlimit = (rate != "0").then(|| rate.clone());
+    }
+    // What is there now is accepted: the next pass looks at the file system anew.
+    added.accepted = target.standing.take().map(|standing| standing.fault.to_string());
+    target.file_system = None;
+    if before.as_ref().is_none_or(|before| before.path != target.path) {
+        target.queued_through = 0;
+    }
+    change.put_target(&target)?;
+    let mut host = change.host_or_unknown(&words.host)?;
+    added.is_host_on = host.is_on;
+    if change.host(&words.host)?.is_none() {
+        host = HostRecord::unknown(words.host.clone());
+        change.put_host(&host)?;
+    }
+    let mut pending = Vec::new();
+    change.each_pending(&words.host, &words.group, |copy| {
+        pending.push(copy);
+        Ok(())
+    })?;
+    for copy in pending {
+        follow(change, copy, &target, now, &mut added)?;
+    }
+    Ok(added)
 }
 
 /// Lets a copy that is still new go to the target's path.
@@ -111,7 +118,7 @@ fn follow(
 }
 
 /// A target's path is not changed under a pass that copies to it.
-fn lock_if_it_moves(context: &Context, words: &TargetAdd) -> Result<Option<PassLock>> {
+pub(super) fn lock_if_it_moves(context: &Context, words: &TargetAdd) -> Result<Option<PassLock>> {
     if !context.ledger.exists() {
         return Ok(None);
     }
@@ -131,7 +138,7 @@ fn lock_if_it_moves(context: &Context, words: &TargetAdd) -> Result<Option<PassL
     }
 }
 
-fn say_added(context: &Context, words: &TargetAdd, added: &Added) {
+pub(super) fn say_added(context: &Context, words: &TargetAdd, added: &Added) {
     let (group, host, path) = (&words.group, &words.host, &words.path);
     let verb = if added.was_there { "changed" } else { "added" };
     context.ui.tell(&format!("target {verb}: {group} to {host} at {path}"));
@@ -158,27 +165,32 @@ fn say_added(context: &Context, words: &TargetAdd, added: &Added) {
 }
 
 fn del(context: &Context, words: &TargetDel) -> Result<()> {
-    let (host, group) = (&words.host, &words.group);
-    let unknown = || {
-        Error::usage(format!("there is no target {group} to {host}"))
-            .hint("`minidvodbcopy target show` lists them")
-    };
     if !context.ledger.exists() {
-        return Err(unknown());
+        return Err(unknown(words));
     }
-    let (was_there, parked) = context.ledger.write(|change| {
-        let parked = change.count_pending(host, group)?;
-        Ok((change.remove_target(host, group)?, parked))
-    })?;
-    if !was_there {
-        return Err(unknown());
-    }
-    context.ui.tell(&format!("target deleted: {group} to {host}"));
+    let parked = context.ledger.write(|change| remove(change, words))?;
+    say_removed(context, words, parked);
+    Ok(())
+}
+
+/// The error about a target that there is not.
+pub(super) fn unknown(words: &TargetDel) -> Error {
+    Error::usage(format!("there is no target {} to {}", words.group, words.host))
+        .hint("`minidvodbcopy target show` lists them")
+}
+
+/// Takes the target away; says how many new copies that parks.
+pub(super) fn remove(change: &mut Change<'_>, words: &TargetDel) -> Result<u64, Failure> {
+    let parked = change.count_pending(&words.host, &words.group)?;
+    if change.remove_target(&words.host, &words.group)? { Ok(parked) } else { Err(unknown(words).into()) }
+}
+
+pub(super) fn say_removed(context: &Context, words: &TargetDel, parked: u64) {
+    context.ui.tell(&format!("target deleted: {} to {}", words.group, words.host));
     if parked > 0 {
         let copies = ui::count(parked, "new copy is", "new copies are");
         context.ui.notice(&format!("{copies} parked until the target is added again"));
     }
-    Ok(())
 }
 
 /// A target as `target show --json` prints it.

@@ -458,6 +458,22 @@ pub trait Look: HasTables {
         Ok(self.tables().eligible().range(range)?.next().transpose()?.is_some())
     }
 
+    /// What decides whether a minidvodb is queued for a target.
+    fn candidate(
+        &self,
+        minidvodb: Minidvodb,
+        target: &Target,
+        machine: &Machine,
+    ) -> Result<Candidate, Failure> {
+        let (id, name) = (minidvodb.id, minidvodb.folder_name()?);
+        Ok(Candidate {
+            has_copy: self.copy_on(id, machine)?.is_some() || self.has_stray_on(id, machine)?,
+            path_is_taken: self.owner_of(machine, &final_path(&target.path, &name))?.is_some(),
+            minidvodb,
+            name,
+        })
+    }
+
     /// The next `most` eligible minidvodbs that a target has not been asked about.
     fn candidates(&self, target: &Target, machine: &Machine, most: usize) -> Result<Candidates, Failure> {
         let group = target.group.as_str();
@@ -479,13 +495,7 @@ pub trait Look: HasTables {
                     "minidvodb {id} stands in the wrong place of its group"
                 )));
             }
-            let name = minidvodb.folder_name()?;
-            found.candidates.push(Candidate {
-                has_copy: self.copy_on(id, machine)?.is_some() || self.has_stray_on(id, machine)?,
-                path_is_taken: self.owner_of(machine, &final_path(&target.path, &name))?.is_some(),
-                minidvodb,
-                name,
-            });
+            found.candidates.push(self.candidate(minidvodb, target, machine)?);
             found.through = number;
         }
         Ok(found)

@@ -11,6 +11,8 @@ mod check;
 mod look;
 mod migrations;
 mod open;
+#[cfg(test)]
+mod power_loss;
 mod records;
 mod tables;
 #[cfg(test)]

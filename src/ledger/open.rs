@@ -129,7 +129,7 @@ fn bring_up_to_date(ledger: &Ledger, first_step: usize) -> Result<(), Failure> {
 }
 
 /// Lets `change` work in one transaction, and commits if it changed something.
-fn transaction<T>(
+pub(super) fn transaction<T>(
     db: &Database,
     change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {

@@ -13,27 +13,28 @@ use crate::model::{
     MinidvodbState, Outcome, Phase, Target, Verified,
 };
 
-struct Desk {
-    ledger: Ledger,
-    file: Utf8PathBuf,
+pub(super) struct Desk {
+    pub(super) ledger: Ledger,
+    pub(super) file: Utf8PathBuf,
     _dir: tempfile::TempDir,
 }
 
-fn desk() -> Desk {
-    let dir = tempfile::tempdir().unwrap();
+pub(super) fn desk() -> Desk {
+    // In memory, where that is: hundreds of ledgers are made and flushed.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let state = Utf8PathBuf::try_from(dir.path().to_owned()).unwrap();
     Desk { ledger: Ledger::new(&state), file: state.join("ledger.redb"), _dir: dir }
 }
 
-fn host(name: &str) -> Host {
+pub(super) fn host(name: &str) -> Host {
     Host::parse(name).unwrap()
 }
 
-fn group() -> Group {
+pub(super) fn group() -> Group {
     Group::parse("ThreePi").unwrap()
 }
 
-fn minidvodb(id: u64, path: &str) -> Minidvodb {
+pub(super) fn minidvodb(id: u64, path: &str) -> Minidvodb {
     Minidvodb {
         id: MinidvodbId(id),
         minidvodb_name: None,
@@ -45,7 +46,7 @@ fn minidvodb(id: u64, path: &str) -> Minidvodb {
     }
 }
 
-fn copy(id: u64, minidvodb: &Minidvodb, to: &str, machine: &str) -> Copy {
+pub(super) fn copy(id: u64, minidvodb: &Minidvodb, to: &str, machine: &str) -> Copy {
     Copy::queued(
         CopyId(id),
         minidvodb.id,

@@ -76,6 +76,18 @@ pub(super) fn set_collision(copy: &mut Copy, now: jiff::Timestamp) {
     copy.tries = 0;
 }
 
+/// Says that another minidvodb goes to the final path of a copy; returns the sentence.
+///
+/// # Errors
+/// The ledger's.
+pub fn say_collision(context: &Context, copy: &Copy) -> Result<String> {
+    let owner = context.ledger.read(|ledger| ledger.owner_of(&copy.machine, &copy.final_path()))?;
+    let by = owner.map_or_else(String::new, |owner| format!(", which belongs to copy {owner}"));
+    let message = format!("minidvodb {} would go to {}{by}", copy.minidvodb_id, copy.final_path());
+    say_fault(context, copy, &Met::new(Fault::NameCollision, message.as_str()), None);
+    Ok(message)
+}
+
 impl Pass<'_> {
     /// Makes one copy, or records why not; says what that fault belongs to.
     ///
@@ -125,6 +137,9 @@ impl Pass<'_> {
             self.say_collision(&copy)?;
             return Ok(Scope::Copy);
         };
+        let _inside = tracing::info_span!("attempt", copy = copy.id.0, attempt = attempt.number).entered();
+        let from = minidvodb.map_or("nowhere", |minidvodb| minidvodb.path.as_str());
+        tracing::info!("begins: minidvodb {} from {from} to {}", copy.minidvodb_id, copy.final_path());
         let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
         let mut run = Run { pass: self, served, copy, attempt, ledger_id, roots, watch, began };
         let result = run.make(minidvodb);
@@ -132,12 +147,9 @@ impl Pass<'_> {
     }
 
     pub(super) fn say_collision(&mut self, copy: &Copy) -> Result<()> {
-        let owner = self.context.ledger.read(|ledger| ledger.owner_of(&copy.machine, &copy.final_path()))?;
-        let by = owner.map_or_else(String::new, |owner| format!(", which belongs to copy {owner}"));
-        let message = format!("minidvodb {} would go to {}{by}", copy.minidvodb_id, copy.final_path());
+        let message = say_collision(self.context, copy)?;
         self.summary.faulted += 1;
-        self.summary.done.push(deed(copy, "faulted", Some(Fault::NameCollision), 0.0, Some(message.clone())));
-        say_fault(self.context, copy, &Met::new(Fault::NameCollision, message), None);
+        self.summary.done.push(deed(copy, "faulted", Some(Fault::NameCollision), 0.0, Some(message)));
         Ok(())
     }
 
@@ -205,6 +217,7 @@ impl<'p> Run<'_, 'p> {
     pub(super) fn enter(&mut self, phase: Phase) {
         self.attempt.phase = phase;
         self.pass.lock.show_phase(&self.copy, self.attempt.number, phase);
+        tracing::info!("phase: {}", phase.as_str());
     }
 
     /// The story of an attempt.
@@ -289,6 +302,7 @@ impl<'p> Run<'_, 'p> {
             self.copy.bytes = Some(source.bytes());
             self.copy.files = Some(source.files());
             self.attempt.files = source.files();
+            tracing::info!("source: {} files, {} bytes", source.files(), source.bytes());
         }
         Ok((connection?, source))
     }
@@ -325,6 +339,7 @@ impl<'p> Run<'_, 'p> {
         let need = source.need(staged, &partial, view.room.block_bytes);
         let own = std::process::id();
         let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
+        tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
         retry::note_progress(&mut self.copy, need.bytes);
         self.pass.lock.show_need(need);
         space::judge_room(&view.room, need, reserved).map_err(|met| {
@@ -384,6 +399,7 @@ impl<'p> Run<'_, 'p> {
             other => other?,
         };
         self.attempt.sent_bytes = sent;
+        tracing::info!("sent: {sent} bytes of files");
         Ok(checksums)
     }
 

@@ -9,31 +9,31 @@ mod adopt;
 mod attempt;
 mod diary;
 mod preview;
+pub mod queue;
 mod recopy;
 mod report;
 mod standing;
 
+use std::collections::BTreeSet;
+
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
+pub use attempt::say_collision;
 pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 
 use crate::error::{Error, Result};
-use crate::faults::{Class, Fault, Met, Scope};
+use crate::faults::{Class, Scope};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
 use crate::model::{Copy, CopyId, Group, Host, HostRecord, Minidvodb, Stages, Target};
 use crate::plan::load::{self, Door, Eagerness, Verdict};
 use crate::plan::notice;
-use crate::plan::queue::{Decision, Queue};
 use crate::signals::Stop;
 use crate::sync::{Hold, Partner};
 use crate::transfer::Setting;
 use crate::ui::Ui;
-
-/// So many minidvodbs are queued in one transaction.
-const QUEUED_AT_ONCE: usize = 10_000;
 
 /// What every step of a pass works with.
 pub struct Context {
@@ -49,6 +49,8 @@ pub struct Context {
     pub stop: Stop,
     /// Who runs the program.
     pub user: String,
+    /// The command line, as one could type it.
+    pub command_line: String,
     /// `MYSQL_PWD` of the environment.
     pub mysql_password: Option<String>,
     /// The clock.
@@ -73,6 +75,20 @@ impl Context {
     }
 }
 
+/// What a target gets of a pass while its host is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenOff {
+    /// Nothing.
+    PassOver,
+    /// Its queue is filled; nothing is copied, and the host is not asked for anything.
+    QueueOnly,
+    /// As if it were on.
+    Serve,
+}
+
+/// Targets by host and group.
+pub type TargetKeys = BTreeSet<(Host, Group)>;
+
 /// Which targets to serve, and how.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -80,14 +96,16 @@ pub struct Order {
     pub host: Option<Host>,
     /// This group only.
     pub group: Option<Group>,
+    /// These targets only.
+    pub among: Option<TargetKeys>,
     /// This copy only, and nothing is queued.
     pub copy: Option<CopyId>,
     /// At most so many copies are tried.
     pub limit: Option<u64>,
     /// Whether waits are waited for.
     pub eagerness: Eagerness,
-    /// Also hosts that are off.
-    pub is_off_served: bool,
+    /// What is done for hosts that are off.
+    pub when_off: WhenOff,
     /// A target that another pass has is an error, not to be passed over.
     pub must_have_lock: bool,
     /// Whether somebody wants to know how many copies wait.
@@ -100,6 +118,13 @@ struct Served {
     target: Target,
     host: HostRecord,
     stages: Stages,
+}
+
+impl Order {
+    /// Whether a host is asked for anything; else its queue is filled at most.
+    fn serves(&self, host: &HostRecord) -> bool {
+        host.is_on || self.when_off == WhenOff::Serve
+    }
 }
 
 /// One pass.
@@ -177,9 +202,13 @@ pub fn preview(context: &Context, order: &Order, extra: Option<Target>) -> Resul
 }
 
 fn is_ordered(order: &Order, target: &Target, host: &HostRecord) -> bool {
-    (host.is_on || order.is_off_served)
+    (host.is_on || order.when_off != WhenOff::PassOver)
         && order.host.as_ref().is_none_or(|wanted| *wanted == target.host)
         && order.group.as_ref().is_none_or(|wanted| *wanted == target.group)
+        && order
+            .among
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&(target.host.clone(), target.group.clone())))
 }
 
 fn ordered_targets(ledger: &Snapshot, order: &Order) -> Result<Vec<(Target, HostRecord)>, Failure> {
@@ -222,7 +251,7 @@ fn has_work(
     {
         return Ok(true);
     }
-    if !stages.load {
+    if !stages.load || !order.serves(host) {
         return Ok(false);
     }
     let standings = [host.standing.as_ref(), target.standing.as_ref()];
@@ -269,6 +298,9 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn serve(&mut self, target: &Target) -> Result<()> {
+        let span = tracing::info_span!("target", group = %target.group, host = %target.host);
+        let _inside = span.entered();
+        tracing::info!("served: {}", target.path);
         self.settle_interrupted(target)?;
         self.settle_exchanges(target)?;
         let Some(served) = self.current(target)? else { return Ok(()) };
@@ -276,7 +308,7 @@ impl Pass<'_> {
             self.queue(&served)?;
             self.partner.catch_up(self.context)?;
         }
-        if !served.stages.load {
+        if !served.stages.load || !self.order.serves(&served.host) {
             return Ok(());
         }
         if !served.stages.run {
@@ -315,54 +347,24 @@ impl Pass<'_> {
         loop {
             self.context.check_stop()?;
             let now = self.context.now();
-            let (queued, collisions, has_more) = ledger.write(|change| {
+            let (queued, has_more) = ledger.write(|change| {
                 let Some(mut target) = change.target(&served.target.host, &served.target.group)? else {
-                    return Ok((0, Vec::new(), false));
+                    return Ok((Vec::new(), false));
                 };
                 let machine = change.host_or_unknown(&target.host)?.machine;
-                let found = change.candidates(&target, &machine, QUEUED_AT_ONCE)?;
-                let mut queue = Queue::default();
-                let (mut queued, mut collisions) = (0, Vec::new());
-                for candidate in found.candidates {
-                    let decision = queue.decide(&candidate, &target, &machine);
-                    if decision == Decision::Leave {
-                        continue;
-                    }
-                    let mut copy = Copy::queued(
-                        change.next_copy_id(),
-                        candidate.minidvodb.id,
-                        target.group.clone(),
-                        target.host.clone(),
-                        machine.clone(),
-                        target.path.clone(),
-                        candidate.name,
-                        now,
-                    );
-                    copy.touch(now);
-                    if decision == Decision::Collision {
-                        attempt::set_collision(&mut copy, now);
-                        diary::met_fault(
-                            change,
-                            &copy,
-                            &Met::new(Fault::NameCollision, copy.final_path()),
-                            now,
-                        )?;
-                        collisions.push(copy.clone());
-                    }
-                    change.put_known_copy(&copy)?;
-                    queued += 1;
-                }
+                let found = change.candidates(&target, &machine, queue::QUEUED_AT_ONCE)?;
+                let queued = queue::put(change, found.candidates, &target, &machine, now)?;
                 target.queued_through = found.through;
                 // Collisions were logged with the target meanwhile.
                 target.logged_faults = change
                     .target(&target.host, &target.group)?
                     .map_or_else(Default::default, |target| target.logged_faults);
                 change.put_target(&target)?;
-                Ok((queued, collisions, found.has_more))
+                Ok((queued, found.has_more))
             })?;
-            queued_here += queued;
-            for copy in collisions {
-                self.say_collision(&copy)?;
+            queued_here += queued.len() as u64;
+            for copy in queued.iter().filter(|copy| copy.fault().is_some()) {
+                self.say_collision(copy)?;
             }
             if !has_more {
                 break;
@@ -383,7 +385,7 @@ impl Pass<'_> {
         while !self.is_limit_reached() {
             self.context.check_stop()?;
             let Some(served) = self.current(target)? else { return Ok(()) };
-            if !served.stages.load || !served.stages.run {
+            if !self.order.serves(&served.host) || !served.stages.load || !served.stages.run {
                 return Ok(());
             }
             let Some((copy, minidvodb)) = self.next_to_serve(&served, after)? else { return Ok(()) };

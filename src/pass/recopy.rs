@@ -38,7 +38,10 @@ impl Pass<'_> {
             })?;
             Ok(open)
         })?;
-        if open.is_empty() || !self.pass_the_door(target)? {
+        if open.is_empty()
+            || !self.current(target)?.is_some_and(|served| self.order.serves(&served.host))
+            || !self.pass_the_door(target)?
+        {
             return Ok(());
         }
         for (copy, minidvodb) in open {

@@ -65,6 +65,7 @@ impl Pass<'_> {
     /// Writes a fault of a host or target down, and says it if it is news.
     pub(super) fn set_standing(&mut self, target: &Target, met: &Met, shows_in_sending: bool) -> Result<()> {
         let now = self.context.now();
+        tracing::warn!("{}: fault {}: {}", whose(target, met.fault), met.fault, met.message);
         let standing = self.context.ledger.write(|change| {
             let mut is_first = false;
             let standing = update_standing(change, target, met.fault.scope(), |before| {

@@ -100,7 +100,7 @@ echo '{PART}inodes'; df -Pi -- . 2>&1
 echo '{PART}kind'; stat -f -c '%i %S %T' -- . 2>&1
 echo '{PART}end'"
     );
-    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    let answer = connection.run("look", &script, setting.limits.answer, watch)?;
     let mut view = parse_look(&answer, place)?;
     if connection.host.is_local() {
         ask_this_machine(&mut view)?;
@@ -199,7 +199,7 @@ pub fn end_orphans(
 done
 exit 1"
     );
-    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    let answer = connection.run("end-orphans", &script, setting.limits.answer, watch)?;
     if answer.status == 0 {
         return Ok(());
     }
@@ -228,7 +228,7 @@ pub fn rescue_temporaries(
         quote(&place.staging()),
         quote(partial_name)
     );
-    expect_done(connection, &script, "keeping parts of files", setting, watch)
+    expect_done(connection, "keep-parts", &script, "keeping parts of files", setting, watch)
 }
 
 /// A pattern that matches exactly `text`.
@@ -256,7 +256,7 @@ pub fn list(
 ) -> Result<Vec<Staged>, Halt> {
     let script =
         format!("cd -P -- {} && find ./{} -printf '%y %s %T@ %P\\0'", quote(&view.at), quote(folder));
-    let answer = connection.run_long(&script, setting.limits.stall, watch)?;
+    let answer = connection.run_long("list", &script, setting.limits.stall, watch)?;
     let records = answer.output.split(|&b| b == 0).filter(|record| !record.is_empty());
     Ok(records.filter_map(parse_listed).collect())
 }
@@ -305,7 +305,7 @@ done
 stat -c '%d %i' -- ./{staging}",
         quote(&view.at)
     );
-    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    let answer = connection.run("make-staging", &script, setting.limits.answer, watch)?;
     if answer.status == 0
         && let Some(identity) = parse_identity(answer.text().trim())
     {
@@ -335,7 +335,7 @@ pub fn expect_folder(
         there.device,
         there.inode
     );
-    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    let answer = connection.run("expect-folder", &script, setting.limits.answer, watch)?;
     if answer.status == 0 {
         return Ok(());
     }
@@ -365,7 +365,7 @@ rm -f -- \"$t\"",
         quote(&place.staging()),
         quote(partial_name)
     );
-    expect_done(connection, &script, "removing partial files", setting, watch)
+    expect_done(connection, "remove-partials", &script, "removing partial files", setting, watch)
 }
 
 /// A loop at the destination that writes to the disk what arrives, while more arrives.
@@ -392,7 +392,7 @@ while kill -0 $$ 2>/dev/null; do sleep {FLUSH_EVERY_S}; sync -f -- {}; done >/de
 echo $!",
         quote(&view.below(&place.staging()))
     );
-    let answer = connection.run(&script, setting.limits.answer, watch)?;
+    let answer = connection.run("flush-meanwhile", &script, setting.limits.answer, watch)?;
     Ok(answer.text().trim().parse().ok().map(|pid| Flusher { pid }))
 }
 
@@ -408,7 +408,7 @@ pub fn begin_flush(
 ) -> Result<(), Halt> {
     let end = flusher.map_or_else(String::new, |Flusher { pid }| format!("kill {pid} 2>/dev/null\n"));
     let script = format!("{end}cd -P -- {} && sync -f -- ./{}", quote(&view.at), quote(&place.staging()));
-    connection.send(&script)
+    connection.send("flush", &script)
 }
 
 /// Waits until the destination's disk has everything.
@@ -463,7 +463,7 @@ sync -f -- . || exit 1",
         device = staged.device,
         inode = staged.inode,
     );
-    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    let answer = connection.run("publish", &script, setting.limits.stall, watch)?;
     match answer.status {
         0 => Ok(()),
         25 => {
@@ -492,7 +492,7 @@ pub fn restore_mode(
 ) -> Result<(), Halt> {
     let name = quote(place.name.map_or("", Name::as_str));
     let script = format!("cd -P -- {} && chmod {:o} -- ./{name}", quote(&view.at), mode & 0o7777);
-    expect_done(connection, &script, "restoring the mode", setting, watch)
+    expect_done(connection, "restore-mode", &script, "restoring the mode", setting, watch)
 }
 
 /// Writes a published folder, and its name, to the disk.
@@ -507,7 +507,10 @@ pub fn flush_published(
     watch: &Watch,
 ) -> Result<(), Halt> {
     let name = quote(place.name.map_or("", Name::as_str));
-    connection.send(&format!("cd -P -- {} && sync -f -- ./{name} && sync -f -- .", quote(&view.at)))?;
+    connection.send(
+        "flush-published",
+        &format!("cd -P -- {} && sync -f -- ./{name} && sync -f -- .", quote(&view.at)),
+    )?;
     flushed(connection, patience, watch)
 }
 
@@ -525,7 +528,7 @@ pub fn tidy(
     let ledger = quote(&format!("{STAGING}/{}", place.ledger_id));
     let script =
         format!("cd -P -- {} && rmdir -- ./{ledger} ./{} 2>/dev/null; :", quote(&view.at), quote(STAGING));
-    connection.run(&script, setting.limits.answer, watch).map(drop)
+    connection.run("tidy", &script, setting.limits.answer, watch).map(drop)
 }
 
 /// Removes a staging folder that is not needed any more, by its full path. One whose disk is not there is
@@ -564,18 +567,19 @@ rm -rf -- \"$g\" || exit 1
 rmdir -- ./{ledger} ./{top} 2>/dev/null; :",
         quote(base)
     );
-    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    let answer = connection.run("remove-staging", &script, setting.limits.stall, watch)?;
     Ok(answer.status == 0)
 }
 
 fn expect_done(
     connection: &mut Connection,
+    name: &'static str,
     script: &str,
     what: &str,
     setting: &Setting,
     watch: &Watch,
 ) -> Result<(), Halt> {
-    let answer = connection.run(script, setting.limits.stall, watch)?;
+    let answer = connection.run(name, script, setting.limits.stall, watch)?;
     if answer.status == 0 {
         return Ok(());
     }

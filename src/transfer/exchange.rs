@@ -102,7 +102,7 @@ fi
 [ \"$(stat -c %a -- \"$name\")\" = \"$new_mode\" ] || chmod \"$new_mode\" -- \"$name\" || exit 1
 sync -f -- . || exit 1"
         );
-    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    let answer = connection.run("exchange", &script, setting.limits.stall, watch)?;
     let name = place.name.map_or("", Name::as_str);
     let message = format!("{name} at {} cannot be exchanged: {}", place.path, answer.text());
     match answer.status {
@@ -153,7 +153,7 @@ elif [ \"$(id \"$name\")\" = \"$is_new\" ] && [ \"$(id \"$staging\")\" = \"$is_o
   mv -nT -- \"$staging\" \"$old\" || exit 1
 fi
 sync -f -- . || exit 1";
-    let answer = connection.run(&script, setting.limits.stall, watch)?;
+    let answer = connection.run("settle-exchange", &script, setting.limits.stall, watch)?;
     if answer.status == 0 {
         return Ok(());
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use super::account::Account;
 use crate::error::{Error, IoContext};
 
 /// The hidden command of the guard.
@@ -23,6 +24,7 @@ pub const COMMAND: &str = "guard-process-group";
 pub struct ProcessGroup {
     guard: Child,
     socket_dir: Option<PathBuf>,
+    account: Account,
 }
 
 /// After a kill of the pass, a local rsync is given so long to end by itself; it sleeps 400 ms of them.
@@ -40,7 +42,8 @@ impl ProcessGroup {
         command.arg(COMMAND).args(socket_dir).env_clear().process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let guard = command.spawn().or_configuration("cannot start the guard of the child processes")?;
-        Ok(Self { guard, socket_dir: socket_dir.map(Into::into) })
+        let account = Account::open(&command, guard.id());
+        Ok(Self { guard, socket_dir: socket_dir.map(Into::into), account })
     }
 
     /// Lets `command` start as a member of the group.
@@ -65,7 +68,9 @@ impl ProcessGroup {
         if let Some(group) = Pid::from_raw(self.guard.id().cast_signed()) {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
-        let _ = self.guard.wait();
+        if let Ok(status) = self.guard.wait() {
+            self.account.close_early(status, "");
+        }
         if let Some(dir) = &self.socket_dir {
             let _ = std::fs::remove_dir_all(dir);
         }

@@ -5,6 +5,7 @@
 //! run in one process group with a guard that ends it. Only this part starts rsync and ssh; it knows the
 //! model, and nothing of the ledger.
 
+mod account;
 pub mod destination;
 mod df;
 pub mod exchange;

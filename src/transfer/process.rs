@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::account::Account;
 use super::guard::ProcessGroup;
 use super::{Halt, Setting, Watch};
 use crate::error::IoContext as _;
@@ -90,6 +91,7 @@ pub(super) struct Process {
     pieces: Receiver<Piece>,
     messages: Messages,
     program: String,
+    account: Account,
 }
 
 /// How a child ended.
@@ -118,6 +120,7 @@ impl Process {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         group.adopt(&mut command);
         let mut child = command.spawn().map_err(|error| cannot_start(&program, &error))?;
+        let account = Account::open(&command, child.id());
         let (sender, pieces) = sync_channel(16);
         if let Some(output) = child.stdout.take() {
             pump(output, sender.clone(), Piece::Output);
@@ -126,7 +129,7 @@ impl Process {
             pump(errors, sender, Piece::Message);
         }
         let stdin = child.stdin.take();
-        Ok((Self { child, pieces, messages: Messages::default(), program }, stdin))
+        Ok((Self { child, pieces, messages: Messages::default(), program, account }, stdin))
     }
 
     /// The next of what it does, within `patience`.
@@ -208,7 +211,8 @@ impl Process {
         }
     }
 
-    fn ended(&self, status: ExitStatus) -> Ended {
+    fn ended(&mut self, status: ExitStatus) -> Ended {
+        self.account.close(status, &self.messages.text());
         Ended { code: status.code(), signal: status.signal(), messages: self.messages.text() }
     }
 
@@ -225,7 +229,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Waiting reaps it; one that has ended by itself is not disturbed.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(status) = self.child.wait() {
+            self.account.close_early(status, &self.messages.text());
+        }
     }
 }
 

@@ -4,12 +4,13 @@
 //! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
 
 use std::collections::HashMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
+use super::account::Account;
 use super::process::{Ended, Event, Moved, Process, TICK};
 use super::source::{Kind, NAMED, Source, shown};
 use super::{Connection, Halt, Setting, Watch, outcome, ssh};
@@ -102,10 +103,14 @@ pub enum Compared {
 pub fn check_here(setting: &Setting) -> Result<(), Error> {
     let mut command = Command::new("rsync");
     command.arg("--version").env_clear().envs(setting.environment.iter().map(|(key, value)| (key, value)));
-    let output = command.output().map_err(|error| {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().map_err(|error| {
         Error::configuration(format!("cannot start rsync on this machine: {error}"))
             .hint("install rsync 3.2 or later, or put its folder into PATH of the cron job")
     })?;
+    let mut account = Account::open(&command, child.id());
+    let output = child.wait_with_output().or_configuration("cannot wait for rsync")?;
+    account.close(output.status, &String::from_utf8_lossy(&output.stderr));
     match parse_version(&String::from_utf8_lossy(&output.stdout)) {
         Some(version) if version >= VERSION_MIN_HERE => Ok(()),
         Some((major, minor)) => Err(Error::configuration(format!(

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use xshell::{Shell, cmd};
 
+use super::account::said_in;
 use super::guard::ProcessGroup;
 use super::process::{Event, Process, TICK};
 use super::{Halt, Setting, Watch, outcome, ssh};
@@ -24,7 +25,7 @@ const GREETING_MAX_BYTES: usize = 16 * 1024;
 const ANSWER_MAX_BYTES: usize = 1024 * 1024;
 /// The most that the list of a folder may have: some two million files.
 const LONG_ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
-/// The most of a login shell's rubbish that is shown.
+/// The most of a login shell's rubbish that is shown, and of what a failed script printed.
 const RUBBISH_MAX_BYTES: usize = 400;
 
 /// What a script printed, on both outputs, and its exit status.
@@ -50,6 +51,8 @@ pub struct Connection {
     stdin: ChildStdin,
     mark: String,
     received: Vec<u8>,
+    /// The short name of the script sent last, and when that was.
+    asked: (&'static str, Instant),
     /// The folder with the master's socket; none for `localhost`.
     pub(super) socket_dir: Option<PathBuf>,
     pub(super) host: Host,
@@ -73,15 +76,23 @@ impl Connection {
         let (process, stdin) = Process::start(command, &group, setting, true)?;
         let stdin = stdin.ok_or_else(|| crate::error::Error::bug("a shell without standard input"))?;
         let mark = format!("minidvodbcopy-{:016x}", rand_u64()?);
-        let mut connection =
-            Self { group, process, stdin, mark, received: Vec::new(), socket_dir, host: host.clone() };
+        let mut connection = Self {
+            group,
+            process,
+            stdin,
+            mark,
+            received: Vec::new(),
+            asked: ("", Instant::now()),
+            socket_dir,
+            host: host.clone(),
+        };
         connection.greet(setting, watch)?;
         Ok(connection)
     }
 
     fn greet(&mut self, setting: &Setting, watch: &Watch) -> Result<(), Halt> {
         let patience = setting.limits.connect + setting.limits.answer;
-        self.send("")?;
+        self.send("greeting", "")?;
         let answer = self.answer_of(GREETING_MAX_BYTES, patience, watch)?;
         if answer.output.is_empty() {
             return Ok(());
@@ -97,25 +108,33 @@ impl Connection {
         ))
     }
 
-    /// Runs a script and waits for its end.
-    pub(super) fn run(&mut self, script: &str, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
-        self.send(script)?;
+    /// Runs a script and waits for its end; `name` is what it is called in the file log.
+    pub(super) fn run(
+        &mut self,
+        name: &'static str,
+        script: &str,
+        patience: Duration,
+        watch: &Watch,
+    ) -> Result<Answer, Halt> {
+        self.send(name, script)?;
         self.answer(patience, watch)
     }
 
     /// Runs a script with a long answer.
     pub(super) fn run_long(
         &mut self,
+        name: &'static str,
         script: &str,
         patience: Duration,
         watch: &Watch,
     ) -> Result<Answer, Halt> {
-        self.send(script)?;
+        self.send(name, script)?;
         self.answer_of(LONG_ANSWER_MAX_BYTES, patience, watch)
     }
 
     /// Starts a script; [`Self::answer`] waits for its end.
-    pub(super) fn send(&mut self, script: &str) -> Result<(), Halt> {
+    pub(super) fn send(&mut self, name: &'static str, script: &str) -> Result<(), Halt> {
+        self.asked = (name, Instant::now());
         let body = if script.is_empty() { ":" } else { script };
         let framed = format!(
             "(\nLC_ALL=C; export LC_ALL; umask 077\n{body}\n) </dev/null 2>&1\nprintf '\\n%s %d\\n' {} \"$?\"\n",
@@ -131,6 +150,23 @@ impl Connection {
     }
 
     fn answer_of(&mut self, max_bytes: usize, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
+        let answer = self.wait_for_answer(max_bytes, patience, watch);
+        let (name, seconds) = (self.asked.0, self.asked.1.elapsed().as_secs_f64());
+        let how = match &answer {
+            Ok(Answer { status: 0, .. }) => "status 0".to_owned(),
+            Ok(answer) => format!("status {}{}", answer.status, said_in(&answer.text(), RUBBISH_MAX_BYTES)),
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::info!("script {name} after {seconds:.3} s: {how}");
+        answer
+    }
+
+    fn wait_for_answer(
+        &mut self,
+        max_bytes: usize,
+        patience: Duration,
+        watch: &Watch,
+    ) -> Result<Answer, Halt> {
         let began = Instant::now();
         let mut searched = 0;
         loop {

@@ -1297,10 +1297,47 @@ fn the_help_of_a_few_commands() {
               log               the operators' log
               source            the folders that minidvodbs may be copied from; while none
                                 is named, all
+              script            the words of the wiki page, one on each line, as pantasks'
+                                input files have them; a bad line stops it, and nothing of
+                                it is done
+              minidvodbtool     what the tool of this name did, with its options and its
+                                formats
 
             Notes:
               The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
               Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal.
+
+            The wiki page's words:
+              server module (module)
+                  accepted and passed over for minidvodbcopy.pro, which is built in
+              add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)
+                  copy a group to a path on a host: queues its merged minidvodbs now, and copies them where the host is on
+              add.minidvodb.host (host)
+                  switch a host on, and copy to it what is queued for it
+              del.minidvodb.host (host)
+                  switch a host off; no copy is forgotten
+              show.minidvodb.host
+                  show the hosts that are on
+              del.minidvodb.copy (host) (minidvodb_group)
+                  stop copying a group to a host; its new copies are kept, and not served
+              show.minidvodb.copy
+                  show each (host).(minidvodb_group) that is copied
+              minidvodb.copy.on
+                  switch queue, load and run on
+              minidvodb.copy.off
+                  switch queue, load and run off
+              minidvodb.copy.load.on
+                  switch the loading of pending copies on
+              minidvodb.copy.load.off
+                  switch it off
+              minidvodb.copy.queue.on
+                  switch queueing on
+              minidvodb.copy.queue.off
+                  switch it off
+              minidvodb.copy.run.on
+                  switch the copying itself on
+              minidvodb.copy.run.off
+                  switch it off
         "#]],
     );
     check(
@@ -1318,7 +1355,8 @@ fn the_help_of_a_few_commands() {
               --faulted         only copies with a fault
               --id              only this copy
               --limit           at most so many
-              --format          table (the default), json or csv
+              --format          table (the default), json, csv, or mdc: the METADATA of
+                                minidvodbtool
               --help            display usage information
         "#]],
     );

@@ -281,6 +281,9 @@ fn a_conflict_is_logged_with_both_sides_and_dry_runs_show_it() {
     assert!(line.contains("ThreePi.1") || line.contains("localhost"), "{line}");
     // Oldest first, and the last ones on request.
     let last = site.ok(&["log", "show", "-n", "1"]).stdout;
+    let json = site.ok(&["log", "show", "-n", "1", "--json"]).json();
+    assert_eq!(json[0]["who"], "minidvodbcopy");
+    assert!(json[0]["minidvodbcopy_id"].is_u64(), "{json}");
     assert_eq!(last.lines().collect::<Vec<_>>(), [log.last().unwrap().as_str()]);
 }
 

@@ -269,7 +269,7 @@ fn a_pass_says_nothing_unless_it_is_asked_to() {
         minidvodbcopy: ThreePi.3 to localhost (copy 3): full, 19 files, [N] KiB in [N] s, verified by checksum
         minidvodbcopy: pass: 1 queued, 1 copied, 0 faulted, 0 waiting, 0 skipped
     "#]]
-    .assert_eq(&without_numbers(&plain(&world, &ran.stderr)));
+    .assert_eq(&without_numbers(&plain(&world, &ran.told())));
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn each_target_is_told_what_was_queued_for_it_and_not_for_others() {
         minidvodbcopy: queued 1 minidvodb of ThreePi for localhost
         minidvodbcopy: pass: 3 queued, 0 copied, 0 faulted, 3 waiting, 0 skipped
     "#]];
-    expected.assert_eq(&ran.stderr);
+    expected.assert_eq(&ran.told());
 }
 
 /// Sizes and seconds replaced.

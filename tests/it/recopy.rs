@@ -24,6 +24,9 @@ const HERE: &str = "localhost";
 const EXCHANGE: &str =
     "syscall(316, -100, $ARGV[-2], -100, $ARGV[-1], 2) == 0 or die \"mv: cannot exchange: $!\\n\"";
 
+/// What somebody does to what is there.
+type Deed = fn(&Updated);
+
 /// What the destination's mv does when it is asked for an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -40,7 +43,7 @@ enum Way {
 impl Way {
     const ALL: [Self; 4] = [Self::Renames, Self::Exchange, Self::Fails, Self::Lies];
 
-    /// A mv of this kind, which writes down what it is asked, in `order.log`.
+    /// Makes a mv of this kind, which writes down what it is asked in `order.log`; says the folder it is in.
     fn mv(self, world: &World) -> Utf8PathBuf {
         let bin = world.root.join("bin");
         fs::create_dir_all(&bin).unwrap();
@@ -58,7 +61,7 @@ impl Way {
                 "#!/bin/sh\ncase \" $* \" in\n*' --help '*) {help}; exit 0;;\nesac\necho \"mv $*\" >>{log}\ncase \" $* \" in\n*' --exchange '*) {exchange};;\nesac\nexec {real} \"$@\"\n"
             ),
         );
-        bin.join("mv")
+        bin
     }
 }
 
@@ -79,7 +82,8 @@ impl Updated {
         world.prepare(host, 1);
         world.ok(&["run"]).is_silent();
         let mut updated = Self { world, host, way, id: 1 };
-        updated.use_tools_of(way.mv(&updated.world).parent().unwrap().to_owned());
+        way.mv(&updated.world);
+        updated.use_usual_tools();
         updated.update();
         updated
     }
@@ -127,10 +131,11 @@ impl Updated {
         fs::remove_file(self.source().join("SkyTable.fits")).ok();
     }
 
-    /// Puts a folder first into the PATH of the destination.
+    /// Puts the stand-in of mv first into the PATH of the destination, and other folders before it.
     #[track_caller]
-    fn use_tools_of(&mut self, bin: Utf8PathBuf) {
-        let path = format!("{bin}:{}", std::env::var("PATH").unwrap());
+    fn use_tools(&mut self, before: &[&Utf8Path]) {
+        let folders = before.iter().map(|folder| format!("{folder}:")).collect::<String>();
+        let path = format!("{folders}{}:{}", self.world.root.join("bin"), std::env::var("PATH").unwrap());
         if self.host == HERE {
             self.world.set("PATH", &path);
         } else {
@@ -141,7 +146,7 @@ impl Updated {
     /// The usual tools again.
     #[track_caller]
     fn use_usual_tools(&mut self) {
-        self.use_tools_of(self.world.root.join("bin"));
+        self.use_tools(&[]);
     }
 
     #[track_caller]
@@ -327,9 +332,7 @@ impl Moment {
             other => slow::real(other),
         };
         let gate = Gate::around(&updated.world, self.tool, &program, &self.pattern, &self.hold);
-        // Other tools' stand-ins stay behind the gate's own folder.
-        let tools = updated.world.root.join("bin");
-        updated.use_tools_of(format!("{}:{tools}", gate.bin).into());
+        updated.use_tools(&[&gate.bin]);
         let reached = gate.reached();
         let pass = start(updated);
         gate.wait(reached + 1);
@@ -453,7 +456,7 @@ fn ended_by_sigterm_between_the_renames_the_next_pass_goes_on() {
         let mut updated = Updated::behind_another(HERE, Way::Renames);
         let program = updated.world.root.join("bin/mv");
         let gate = Gate::around(&updated.world, "mv", &program, "*' -nT -- ./ThreePi.2 '*", &Hold::After);
-        updated.use_tools_of(gate.bin.clone());
+        updated.use_tools(&[&gate.bin]);
         let pass = updated.start_recopy();
         gate.wait(1);
         let children = processes::descendants(pass.id());
@@ -550,8 +553,7 @@ fn a_source_that_is_gone_leaves_the_old_folder_and_the_copy_full_with_its_fault(
 fn a_source_that_changes_meanwhile_is_sent_again_by_itself() {
     let mut updated = Updated::new(HERE, Way::Renames);
     let gate = Gate::closed(&updated.world, "rsync", "*' -n '*", &Hold::Before);
-    let tools = updated.world.root.join("bin");
-    updated.use_tools_of(format!("{}:{tools}", gate.bin).into());
+    updated.use_tools(&[&gate.bin]);
     let pass = updated.start_recopy();
     gate.wait(1);
     dvo::update(&updated.source(), 44).unwrap();
@@ -610,8 +612,8 @@ fn a_disk_too_full_for_two_leaves_the_old_folder_until_there_is_room() {
     world.prepare(HERE, 1);
     world.ok(&["run"]);
     let mut updated = Updated { world, host: HERE, way: Way::Renames, id: 1 };
-    let bin = Way::Renames.mv(&updated.world).parent().unwrap().to_owned();
-    updated.use_tools_of(bin);
+    Way::Renames.mv(&updated.world);
+    updated.use_usual_tools();
     updated.update();
     mount.fill_to(100);
     updated.recopy(&[]).expect(1).says("fault 224");
@@ -680,7 +682,7 @@ fn a_minidvodb_that_is_not_merged_any_more_is_refused_and_one_that_waits_is_left
 
 #[test]
 fn what_somebody_else_put_in_the_folders_place_is_never_touched() {
-    let put: [(&str, fn(&Updated)); 4] = [
+    let put: [(&str, Deed); 4] = [
         ("another folder", |updated| {
             fs::rename(updated.there(), updated.world.root.join("away")).unwrap();
             dvo::make(&updated.there(), Shape::tiny(), 77).unwrap();
@@ -722,8 +724,7 @@ fn what_somebody_else_put_in_the_folders_place_is_never_touched() {
 fn what_comes_into_the_folders_place_at_the_last_moment_is_not_touched_either() {
     let mut updated = Updated::new(HERE, Way::Renames);
     let gate = Gate::closed(&updated.world, "rsync", "*' -n '*", &Hold::After);
-    let tools = updated.world.root.join("bin");
-    updated.use_tools_of(format!("{}:{tools}", gate.bin).into());
+    updated.use_tools(&[&gate.bin]);
     let pass = updated.start_recopy();
     gate.wait(1);
     fs::rename(updated.there(), updated.world.root.join("away")).unwrap();
@@ -759,7 +760,7 @@ fn what_comes_into_the_folders_place_between_the_renames_leaves_both_folders_who
 
 #[test]
 fn a_folder_with_files_that_this_ledger_did_not_put_there_is_not_replaced() {
-    let puts: [fn(&Updated); 2] = [
+    let puts: [Deed; 2] = [
         |updated| fs::write(updated.there().join("notes"), "mine").unwrap(),
         |updated| symlink("Images.dat", updated.there().join("notes")).unwrap(),
     ];
@@ -1003,7 +1004,8 @@ fn names_that_a_shell_would_take_for_something_else_change_places_too() {
         world.ok(&["host", "add", HERE]);
         world.ok(&["run"]).is_silent();
         let mut updated = Updated { world, host: HERE, way, id: 1 };
-        updated.use_tools_of(way.mv(&updated.world).parent().unwrap().to_owned());
+        way.mv(&updated.world);
+        updated.use_usual_tools();
         for (id, folder) in (1..).zip(&folders) {
             dvo::update(folder, id).unwrap();
             updated.world.ok(&["recopy", &id.to_string()]).is_silent();
@@ -1052,7 +1054,7 @@ fn read_only_folders_change_places_for_a_user_without_privileges() {
         let mut world = World::new();
         let source = world.make("ThreePi.1", Shape::tiny());
         world.import(&[(1, "ThreePi", &source)]);
-        let bin = way.mv(&world).parent().unwrap().to_owned();
+        let bin = way.mv(&world);
         slow::give_away(&world);
         set_modes(&source, 0o555);
         let copy = ["copy", "ThreePi", HERE, world.there().as_str()].map(str::to_owned);
@@ -1144,7 +1146,8 @@ fn a_row_set_to_new_in_the_middle_of_an_exchange_does_not_break_it_off() {
     site.ok(&["run"]);
     let Site { world, ipp } = site;
     let mut updated = Updated { world, host: HERE, way: Way::Renames, id: 1 };
-    updated.use_tools_of(Way::Renames.mv(&updated.world).parent().unwrap().to_owned());
+    Way::Renames.mv(&updated.world);
+    updated.use_usual_tools();
     updated.update();
     Moment::new("between", "mv", "*' -nT -- ./ThreePi.1 '*", Hold::After).kill(&mut updated);
     ipp.change(1, HERE, "state = 'new', epoch = '2031-01-01 00:00:00'");

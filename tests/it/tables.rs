@@ -430,7 +430,7 @@ fn some_faults_explained() {
         class   person (waits for an operator's revert)
         of      a copy
         when    PATH/NAME is there, and this ledger did not put it there
-        advice  look at what is there; move it away if it is not wanted, then revert the copy
+        advice  look at what is there; `minidvodbcopy revert --id ID --adopt` lets the next attempt complete and verify it; or move it away, then revert the copy
     "#]]
     .assert_eq(&explain("225"));
     expect![[r#"
@@ -571,4 +571,22 @@ fn what_rsync_says_is_shown_without_its_control_characters() {
     assert_is_tame(&ran.stderr);
     assert_is_tame(&world.ok(&["show", "1"]).stdout);
     assert_is_tame(&world.ok(&["list"]).stdout);
+}
+
+#[test]
+fn the_operators_log_is_shown_as_json() {
+    let mut world = World::new();
+    assert_eq!(world.ok(&["log", "show", "--json"]).json(), json!([]));
+    world.set("LOGNAME", "ipp");
+    let wild = "disk \"a\"\nis new \u{1b}[2J";
+    world.ok(&["log", "add", "first"]);
+    world.ok(&["log", "add", wild]);
+    let entries = world.ok(&["log", "show", "--json"]).json();
+    let keys: Vec<&String> = entries[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["at", "minidvodbcopy_id", "text", "who"]);
+    assert_eq!((&entries[0]["text"], &entries[1]["text"]), (&json!("first"), &json!(wild)));
+    assert_eq!((&entries[1]["who"], &entries[1]["minidvodbcopy_id"]), (&json!("ipp"), &json!(null)));
+    let at = entries[1]["at"].as_str().unwrap();
+    assert!(at.len() == 20 && at.ends_with('Z') && at.parse::<jiff::Timestamp>().is_ok(), "{at}");
+    assert_eq!(world.ok(&["log", "show", "--json", "-n", "1"]).json(), json!([entries[1]]));
 }

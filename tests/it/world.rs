@@ -44,6 +44,21 @@ impl Ran {
         self
     }
 
+    /// Standard error without the events that `-v` adds: `minidvodbcopy: 03:12:44.120 ...`.
+    pub fn told(&self) -> String {
+        let is_event = |line: &str| {
+            let time = line.strip_prefix("minidvodbcopy: ").and_then(|rest| rest.get(..12));
+            time.is_some_and(|time| {
+                time.bytes().enumerate().all(|(at, byte)| match at {
+                    2 | 5 => byte == b':',
+                    8 => byte == b'.',
+                    _ => byte.is_ascii_digit(),
+                })
+            })
+        };
+        self.stderr.split_inclusive('\n').filter(|line| !is_event(line)).collect()
+    }
+
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -114,11 +129,15 @@ impl World {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_minidvodbcopy"));
         command.args(arguments).env_clear().current_dir(&self.root);
+        self.set_environment(&mut command);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn set_environment(&self, command: &mut Command) {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.root.join("home")).env("MINIDVODBCOPY_STATE_DIR", self.state());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
     }
 
     /// Runs the binary to its end.
@@ -136,6 +155,29 @@ impl World {
     /// Starts the binary and leaves it running.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().unwrap()
+    }
+
+    /// Runs what is typed in a shell, with the program on its PATH under both of its names.
+    #[track_caller]
+    pub fn shell(&self, typed: &str) -> Ran {
+        let bin = self.root.join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        for name in ["minidvodbcopy", "minidvodbtool"] {
+            if !bin.join(name).exists() {
+                std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_minidvodbcopy"), bin.join(name)).unwrap();
+            }
+        }
+        let script = self.root.join("typed.sh");
+        std::fs::write(&script, typed).unwrap();
+        let mut path = std::ffi::OsString::from(bin);
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let mut command = Command::new("/bin/sh");
+        command.arg("-e").arg(script).env_clear().current_dir(&self.root);
+        self.set_environment(&mut command);
+        command.env("PATH", path);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(command.spawn().unwrap())
     }
 
     /// Makes a small minidvodb; says its folder.

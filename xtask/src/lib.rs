@@ -4,7 +4,7 @@
 //!
 //! Invariant: nothing here talks to any address but loopback, writes outside the folder it was given (the
 //! installation of missing packages and sshd's own `/run/sshd` excepted), or ends a process that it did not
-//! start. It knows nothing of minidvodbcopy itself.
+//! start. Only `torture` knows minidvodbcopy, and it from outside: its commands, its lock file, its ledger's bytes.
 
 pub mod dvo;
 pub mod elf;
@@ -15,4 +15,5 @@ pub mod processes;
 pub mod proxy;
 pub mod setup;
 pub mod sshd;
+pub mod torture;
 pub mod tree;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
 
-use tasks::{bench, demo, dist, test};
+use tasks::{bench, demo, dist, test, torture};
 
 /// Tasks of the minidvodbcopy repository.
 #[derive(FromArgs)]
@@ -28,6 +28,7 @@ enum Task {
     Ci(test::Ci),
     Dist(dist::Dist),
     Bench(bench::Bench),
+    Torture(torture::Torture),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +58,7 @@ impl Task {
             Task::Ci(ci) => ci.run(),
             Task::Dist(dist) => dist.run(),
             Task::Bench(bench) => bench.run(),
+            Task::Torture(torture) => torture.run(),
         }
     }
 }

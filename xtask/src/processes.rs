@@ -38,6 +38,23 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
+/// Processes whose command line, or whose working folder, mentions a text, with their command lines.
+#[must_use]
+pub fn mentioning(text: &str) -> std::collections::BTreeMap<u32, String> {
+    let Ok(entries) = fs::read_dir("/proc") else { return std::collections::BTreeMap::new() };
+    entries
+        .filter_map(|entry| {
+            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            let folder = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            let is_meant = pid != std::process::id() && is_running(pid);
+            (is_meant && (line.contains(text) || folder.to_string_lossy().contains(text)))
+                .then_some((pid, line))
+        })
+        .collect()
+}
+
 /// Signals a process; one that is gone already is no error.
 ///
 /// # Errors

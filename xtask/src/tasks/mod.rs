@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod dist;
 mod program;
 pub(crate) mod test;
+pub(crate) mod torture;
 
 use std::env;
 
