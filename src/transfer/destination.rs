@@ -11,7 +11,7 @@ use super::shell::{Answer, Connection};
 use super::source::{Kind, Staged};
 use super::{Halt, Setting, Watch, outcome};
 use crate::faults::{Fault, Met};
-use crate::model::{AbsolutePath, FileSystem, Name, Room, STAGING};
+use crate::model::{AbsolutePath, FileSystem, Name, Room, STAGING, staging_name};
 
 /// What identifies a folder at the destination: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,9 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn staging(&self) -> String {
-        let name = self.name.map_or("", Name::as_str);
+    /// The staging folder, below the target's path.
+    pub(super) fn staging(&self) -> String {
+        let name = self.name.map(staging_name).unwrap_or_default();
         format!("{STAGING}/{}/{name}", self.ledger_id)
     }
 }
