@@ -33,12 +33,8 @@ pub(super) fn carry_out(
     };
     let mut count = 0;
     if words.dry_run || !context.ledger.exists() {
-        let choice = Choice {
-            id: words.id,
-            limit: None,
-            is_wanted: &meant,
-            without_ledger: WithoutLedger::Empty,
-        };
+        let choice =
+            Choice { id: words.id, limit: None, is_wanted: &meant, without_ledger: WithoutLedger::Empty };
         each_chunk(context, &choice, &|copy, _| Ok(copy.clone()), |copies| {
             count += tell(&copies)?;
             Ok(())

@@ -111,7 +111,9 @@ fn check_all_of(make: fn() -> Desk, damages: u64, damage: fn(&mut Vec<u8>, &mut 
             let mut complaints = Vec::new();
             for number in (half..damages).step_by(2) {
                 let (mut damaged, mut dice) = (bytes.clone(), Dice(4711 + number * 7919));
-                (0..9).for_each(|_| drop(dice.below(2)));
+                (0..9).for_each(|_| {
+                    dice.below(2);
+                });
                 let what = damage(&mut damaged, &mut dice);
                 complaints.extend(complaint(&desk, &damaged, &good).map(|text| format!("{what}: {text}")));
             }

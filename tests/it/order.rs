@@ -66,7 +66,8 @@ fn expect_order(calls: &[Call]) {
     let of_rsync = |call: &Call| call.program == "rsync";
     let sent = place("rsync", "");
     let compared = calls.iter().rposition(of_rsync).unwrap();
-    let flushed = calls.iter().rposition(|call| call.program == "sync" && call.arguments.contains("ThreePi.1"));
+    let flushed =
+        calls.iter().rposition(|call| call.program == "sync" && call.arguments.contains("ThreePi.1"));
     let renamed = place("mv", "-nT");
     let lasting = place("sync", "-f -- .");
     let lasting = calls.iter().rposition(|call| call.arguments == "-f -- .").unwrap_or(lasting);
@@ -77,7 +78,11 @@ fn expect_order(calls: &[Call]) {
         // It is recorded that the rename is to come before it comes, and is known as no more than that until
         // the rename, too, is on the disk.
         let expected = if number < renamed { "new" } else { "new, about to be published" };
-        assert_eq!((call.began.as_str(), call.ended.as_str()), (expected, expected), "{call:?} of {calls:#?}");
+        assert_eq!(
+            (call.began.as_str(), call.ended.as_str()),
+            (expected, expected),
+            "{call:?} of {calls:#?}"
+        );
     }
 }
 

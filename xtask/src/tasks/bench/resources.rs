@@ -65,7 +65,11 @@ impl Resources {
 
     fn measure_ledger(&self, program: &Program) -> anyhow::Result<()> {
         queue_all(program, self.copies)?;
-        println!("  the ledger has {} copies, {:.0} MiB", self.copies, mebibytes(ledger_bytes(&program.state_dir)?));
+        println!(
+            "  the ledger has {} copies, {:.0} MiB",
+            self.copies,
+            mebibytes(ledger_bytes(&program.state_dir)?)
+        );
         let mut too_much = Vec::new();
         for (line, code) in [
             ("list", 0),
