@@ -219,10 +219,29 @@ fn an_rsync_there_that_floods_its_messages_or_lies_is_a_fault() {
         "head -c 300000000 /dev/zero | tr '\\0' '\\033' >&2; exit 1".to_owned(),
         "head -c 300000000 /dev/urandom; exit 1".to_owned(),
         "yes 'rsync: all is well' | head -c 300000000 >&2; exit 23".to_owned(),
-        "exit 0".to_owned(),
     ] {
         check_hostile("rsync", &format!("{SERVER}\n{act}"));
     }
+}
+
+#[test]
+fn an_rsync_there_that_always_breaks_off_is_an_interruption_at_first_and_a_fault_in_the_end() {
+    let mut world = World::with_sshd_options(SshdOptions::known_as(&ALIASES));
+    world.prepare("ipp0222", 1);
+    let bin = world.root.join("hostile");
+    fs::create_dir(&bin).unwrap();
+    let real = super::slow::real("rsync");
+    let script = format!("#!/bin/sh\ncase \" $* \" in *' --server '*) exit 0;; esac\nexec {real} \"$@\"\n");
+    write_program(&bin.join("rsync"), &script);
+    let path = format!("SetEnv PATH={bin}:{}", std::env::var("PATH").unwrap());
+    world.sshd().restart_with(&[&path]).unwrap();
+    for _ in 0..7 {
+        world.ok(&["run"]).is_silent();
+        assert_eq!(world.standing(1), "new 0");
+    }
+    world.run(&["run"]).expect(1).says("fault 241");
+    assert_eq!(world.standing(1), "new 241");
+    assert!(!world.there().join("ThreePi.1").exists());
 }
 
 #[test]
