@@ -84,7 +84,7 @@ pub fn look(
         "for t in rsync mv sync df stat find mkdir rmdir rm; do
   command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
 done
-echo \"{PART}rsync $(rsync --version 2>/dev/null | head -n 1)\"
+echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
 k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"{PART}bad $k\"; exit 0; }}
 [ \"$k\" = directory ] || {{ echo \"{PART}bad it is a $k: Not a directory\"; exit 0; }}
 cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permission denied'; exit 0; }}
