@@ -121,6 +121,10 @@ fn classify_line(line: &str) -> Option<Fault> {
     }
     let is_here = line.contains("[sender]");
     let is_there = ["[receiver]", "[generator]", "[Receiver]"].iter().any(|role| line.contains(role));
+    if is_command_missing(line) && line.contains("rsync: ") {
+        // rsync went missing since the look. The one here tells its own code, 12, and not the shell's.
+        return Some(Fault::HostTools);
+    }
     match errno(line)? {
         13 | 1 if is_here => Some(Fault::SourceUnreadable),
         5 if is_here => Some(Fault::SourceUnreadable),
@@ -157,7 +161,7 @@ pub(super) fn of_target_message(message: &str) -> Fault {
 /// A shell's `/bin/sh: 3: mv: not found`, or `sh: line 3: mv: command not found`.
 fn is_command_missing(line: &str) -> bool {
     let line = line.trim_end();
-    line.ends_with(": command not found") || line.contains("sh: ") && line.ends_with(": not found")
+    line.contains("sh: ") && (line.ends_with(": not found") || line.ends_with(": command not found"))
 }
 
 /// What reading the source met: fault 201 or 202, or 203 where something vanished meanwhile.
