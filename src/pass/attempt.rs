@@ -443,6 +443,7 @@ impl<'p> Run<'_, 'p> {
         if how == Verify::Quick || rsync::has_wildcard(&view.below(&folder)) {
             let there = destination::list(connection, view, &folder, self.setting(), &self.watch)?;
             if let Some(what) = source.differs_from(&there) {
+                self.expect_staged(connection, sent.staged)?;
                 return Err(self.differs(source, &what));
             }
         }
@@ -452,8 +453,22 @@ impl<'p> Run<'_, 'p> {
         }
         match rsync::compare(connection, source, &view.below(&folder), self.setting(), &self.watch)? {
             Compared::Equal(checksums) => Ok((Verified::Checksum, checksums)),
-            Compared::Different(what) => Err(self.differs(source, &what)),
+            Compared::Different(what) => {
+                // The flush that was begun tells of a folder that is gone, too; its answer is the next one.
+                let _ = destination::flushed(connection, flush_patience(source.bytes()), &self.watch);
+                self.expect_staged(connection, sent.staged)?;
+                Err(self.differs(source, &what))
+            }
         }
+    }
+
+    /// Where nothing is as it was sent, the path may be gone, or another disk lie over it.
+    fn expect_staged(&mut self, connection: &mut Connection, staged: Identity) -> Result<(), Halt> {
+        let now = destination::look(connection, self.place(), self.setting(), &self.watch)?;
+        if now.staging != Some(staged) && self.copy.path == self.served.target.path {
+            self.pass.judge_file_system(&self.served.target, &now)?;
+        }
+        Ok(())
     }
 
     /// What differs, differs because the source has changed, or because something damages the copy.

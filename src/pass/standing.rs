@@ -41,7 +41,7 @@ impl Pass<'_> {
 
     /// The file system of a target is the one that its path was first seen on. A copy that goes elsewhere, by an
     /// older path or by the database's word, says nothing of it.
-    fn judge_file_system(&mut self, target: &Target, view: &View) -> Result<(), Halt> {
+    pub(super) fn judge_file_system(&mut self, target: &Target, view: &View) -> Result<(), Halt> {
         // The ledger's word, not the pass's: an operator may have accepted another disk meanwhile.
         let known = self.context.ledger.read(|ledger| ledger.target(&target.host, &target.group))?;
         let known = known.and_then(|target| target.file_system);

@@ -27,6 +27,8 @@ pub struct Identity {
 pub struct View {
     /// The path, symlinks resolved: what everything else works on.
     pub at: String,
+    /// The folder itself: another disk that is mounted over it later is another one.
+    folder: Option<Identity>,
     /// The room there.
     pub room: Room,
     /// The file system it lies on.
@@ -65,6 +67,8 @@ impl Place<'_> {
 
 /// While files arrive, the disk is told to write at this pace, in seconds.
 const FLUSH_EVERY_S: u32 = 1;
+/// Exit code of a script: the path is not the folder that was looked at.
+const OTHER_FOLDER: i32 = 26;
 /// The separator between the parts of an answer.
 const PART: &str = "-- ";
 
@@ -84,7 +88,7 @@ pub fn look(
         "for t in rsync mv sync df stat find mkdir rmdir rm; do
   command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
 done
-echo \"{PART}rsync $(rsync --version 2>/dev/null | head -n 1)\"
+echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
 k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"{PART}bad $k\"; exit 0; }}
 [ \"$k\" = directory ] || {{ echo \"{PART}bad it is a $k: Not a directory\"; exit 0; }}
 cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permission denied'; exit 0; }}
@@ -92,6 +96,7 @@ cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permissi
 a=$(pwd -P)
 case $a in *[[:cntrl:]]*) echo '{PART}bad it leads to a path with a control character: Permission denied'; exit 0;; esac
 printf '%s\\n' \"{PART}at $a\"
+echo \"{PART}folder $(stat -c '%d %i' -- . 2>/dev/null)\"
 n={name}
 [ -z \"$n\" ] || echo \"{PART}published $(stat -c '%d %i' -- \"./$n\" 2>/dev/null)\"
 [ -z \"$n\" ] || echo \"{PART}staging $(stat -c '%d %i' -- ./{staging} 2>/dev/null)\"
@@ -151,6 +156,7 @@ pub(super) fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt
             .map_err(|why| unexpected(&why))?;
     Ok(View {
         at: at.to_owned(),
+        folder: value("folder").map(str::trim).and_then(parse_identity),
         room,
         file_system,
         published: value("published").map(str::trim).and_then(parse_identity),
@@ -285,7 +291,8 @@ pub(super) fn parse_listed(record: &[u8]) -> Option<Staged> {
 /// Makes the staging folder, if need be, and says what identifies it.
 ///
 /// # Errors
-/// 222 where it can't be made, or where something that is not ours stands in its place.
+/// 222 where it can't be made, or where something that is not ours stands in its place; 227 where the path is
+/// another folder than the one that was looked at, since its disk came or went meanwhile.
 pub fn make_staging(
     connection: &mut Connection,
     view: &View,
@@ -295,9 +302,12 @@ pub fn make_staging(
 ) -> Result<Identity, Halt> {
     let (top, ledger, staging) =
         (quote(STAGING), quote(&format!("{STAGING}/{}", place.ledger_id)), quote(&place.staging()));
+    let seen = view.folder.map_or_else(String::new, |Identity { device, inode }| {
+        format!("[ \"$(stat -c '%d %i' -- .)\" = '{device} {inode}' ] || exit {OTHER_FOLDER}\n")
+    });
     let script = format!(
         "cd -P -- {} || exit 1
-for d in ./{top} ./{ledger} ./{staging}; do
+{seen}for d in ./{top} ./{ledger} ./{staging}; do
   [ -L \"$d\" ] && {{ echo \"$d is a symlink, which is not followed\"; exit 1; }}
   [ -d \"$d\" ] || mkdir -- \"$d\" || exit 1
   [ -O \"$d\" ] || {{ echo \"$d belongs to another user\"; exit 1; }}
@@ -310,6 +320,11 @@ stat -c '%d %i' -- ./{staging}",
         && let Some(identity) = parse_identity(answer.text().trim())
     {
         return Ok(identity);
+    }
+    if answer.status == OTHER_FOLDER {
+        let message =
+            format!("{} became another folder, or another disk, while it was looked at", place.path);
+        return Err(Halt::fault(Fault::FilesystemChanged, message));
     }
     let message = format!("cannot make the staging folder below {}: {}", place.path, answer.text());
     Err(Halt::fault(outcome::of_target_message(&message), message))

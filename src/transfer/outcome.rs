@@ -121,6 +121,10 @@ fn classify_line(line: &str) -> Option<Fault> {
     }
     let is_here = line.contains("[sender]");
     let is_there = ["[receiver]", "[generator]", "[Receiver]"].iter().any(|role| line.contains(role));
+    if is_command_missing(line) && line.contains("rsync: ") {
+        // rsync went missing since the look. The one here tells its own code, 12, and not the shell's.
+        return Some(Fault::HostTools);
+    }
     match errno(line)? {
         13 | 1 if is_here => Some(Fault::SourceUnreadable),
         5 if is_here => Some(Fault::SourceUnreadable),
@@ -144,11 +148,20 @@ pub(super) fn of_target_message(message: &str) -> Fault {
     let has = |text: &str| message.contains(text);
     if has("No space left on device") {
         Fault::NoRoom
-    } else if has("No such file or directory") || has("Not a directory") {
+    } else if message.lines().any(is_command_missing) {
+        Fault::HostTools
+    } else if has("No such file or directory") || has("Not a directory") || has("cd: can't cd to") {
+        // dash does not say why it cannot enter a folder; each was entered by a look a moment ago.
         Fault::PathMissing
     } else {
         Fault::PathDenied
     }
+}
+
+/// A shell's `/bin/sh: 3: mv: not found`, or `sh: line 3: mv: command not found`.
+fn is_command_missing(line: &str) -> bool {
+    let line = line.trim_end();
+    line.contains("sh: ") && (line.ends_with(": not found") || line.ends_with(": command not found"))
 }
 
 /// What reading the source met: fault 201 or 202, or 203 where something vanished meanwhile.
@@ -197,6 +210,20 @@ mod tests {
             writeln!(table, "{} {what}", path.file_stem().unwrap().to_string_lossy()).unwrap();
         }
         table
+    }
+
+    #[test]
+    fn what_a_script_there_says_is_understood() {
+        for (said, fault) in [
+            ("the rename into /data failed: /bin/sh: 9: mv: not found", Fault::HostTools),
+            ("/bin/sh: line 9: sync: command not found", Fault::HostTools),
+            ("/bin/sh: 3: cd: can't cd to /data", Fault::PathMissing),
+            ("mv: cannot stat './a: not found': No such file or directory", Fault::PathMissing),
+            ("mkdir: cannot create directory './x': Permission denied", Fault::PathDenied),
+            ("mkdir: cannot create directory './x': No space left on device", Fault::NoRoom),
+        ] {
+            assert_eq!(of_target_message(said), fault, "{said}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub fn expect_all_full(world: &World, count: u64) {
 
 /// A standing fault of the host ipp0222, as `host show --json` has it.
 #[track_caller]
-fn host_fault(world: &World) -> Value {
+pub fn host_fault(world: &World) -> Value {
     let shown = world.ok(&["host", "show", "--json"]).json();
     shown.as_array().unwrap().iter().find(|host| host["host"] == "ipp0222").unwrap()["fault"].clone()
 }

@@ -21,6 +21,7 @@ mod input;
 mod ipp;
 mod kills;
 mod ledger_file;
+mod matrix;
 mod merge;
 mod minidvodbs;
 mod minidvodbtool;

@@ -322,11 +322,15 @@ pub fn give_away(world: &World) {
 /// Runs the binary as a user without privileges.
 #[track_caller]
 pub fn run_unprivileged(world: &World, arguments: &[&str]) -> Ran {
+    finish(unprivileged(world, world.command(arguments)).spawn().unwrap())
+}
+
+/// The same command for a user without privileges.
+pub fn unprivileged(world: &World, like: Command) -> Command {
     if !is_root() {
-        return world.run(arguments);
+        return like;
     }
     use std::os::unix::process::CommandExt as _;
-    let like = world.command(arguments);
     // Where the binary was built, that user may have no business.
     let program = world.root.join("minidvodbcopy");
     if !program.exists() {
@@ -338,7 +342,7 @@ pub fn run_unprivileged(world: &World, arguments: &[&str]) -> Ran {
     command.stdin(std::process::Stdio::null());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     command.uid(NOBODY).gid(NOBODY);
-    finish(command.spawn().unwrap())
+    command
 }
 
 /// Whether the tests run with privileges that their users may not have.

@@ -18,7 +18,7 @@ const NOBODY: u32 = 65534;
 
 /// What a target's fault is, by `target show --json`.
 #[track_caller]
-fn target_fault(world: &World, group: &str) -> Value {
+pub fn target_fault(world: &World, group: &str) -> Value {
     let shown = world.ok(&["target", "show", "--json"]).json();
     shown.as_array().unwrap().iter().find(|target| target["minidvodb_group"] == group).unwrap().clone()
 }
