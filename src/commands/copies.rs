@@ -14,7 +14,7 @@ use crate::render::mdc::{Form, Listing};
 use crate::render::{self, Row};
 
 /// Copies that are read and written at once.
-const CHUNK: usize = 10_000;
+const CHUNK: usize = 2_000;
 
 /// Which copies are meant.
 pub(super) struct Choice<'a> {

@@ -19,7 +19,7 @@ use crate::{render, state, ui};
 /// No line of a list of minidvodbs is longer.
 const LINE_MAX_BYTES: usize = 64 * 1024;
 /// Rows of `minidvodb list` that are printed at once.
-const CHUNK: usize = 10_000;
+const CHUNK: usize = 2_000;
 
 pub(super) fn execute(context: &Context, command: MinidvodbCommand) -> Result<Exit> {
     match command.verb {
@@ -261,30 +261,45 @@ fn csv_reason(error: &csv::Error) -> String {
 }
 
 fn list(context: &Context, words: &MinidvodbList) -> Result<()> {
-    let rows = super::read_if_any(context, |ledger| {
-        let mut rows = Vec::new();
-        ledger.each_minidvodb(|minidvodb| {
-            if words.group.as_ref().is_none_or(|group| *group == minidvodb.group) {
-                rows.push(minidvodb);
-            }
-            Ok(true)
-        })?;
-        Ok(rows)
-    })?;
-    let lines: Vec<[String; 6]> = rows.iter().map(cells_of).collect();
     let header = ["id", "name", "group", "path", "state", "fault"];
     let mut columns = render::Columns::new(&header, &[0]);
-    lines.iter().for_each(|line| columns.fit(line));
-    if !lines.is_empty() {
-        context.ui.print(&columns.header())?;
-    }
-    for chunk in lines.chunks(CHUNK) {
-        context.ui.print(&columns.rows(chunk))?;
-    }
-    if rows.is_empty() {
+    let (mut kept, mut chunks) = (Vec::new(), 0);
+    each_chunk(context, words, |lines| {
+        lines.iter().for_each(|line| columns.fit(line));
+        chunks += 1;
+        kept = if chunks == 1 { lines } else { Vec::new() };
+        Ok(())
+    })?;
+    if chunks == 0 {
         context.ui.tell("no minidvodb is known: `minidvodbcopy minidvodb import FILE` takes a list");
+        return Ok(());
     }
-    Ok(())
+    context.ui.print(&columns.header())?;
+    if chunks == 1 {
+        return context.ui.print(&columns.rows(&kept));
+    }
+    // They are gone through twice where they are many: once for the columns' widths.
+    each_chunk(context, words, |lines| context.ui.print(&columns.rows(&lines)))
+}
+
+/// Gives the minidvodbs that are meant to `take`, as rows of the table, so many at a time.
+fn each_chunk(
+    context: &Context,
+    words: &MinidvodbList,
+    mut take: impl FnMut(Vec<[String; 6]>) -> Result<()>,
+) -> Result<()> {
+    let is_wanted =
+        |minidvodb: &Minidvodb| words.group.as_ref().is_none_or(|group| *group == minidvodb.group);
+    let mut after = None;
+    loop {
+        let found = super::read_if_any(context, |ledger| ledger.minidvodbs_behind(after, CHUNK, is_wanted))?;
+        let Some(last) = found.last() else { return Ok(()) };
+        after = Some(last.id);
+        take(found.iter().map(cells_of).collect())?;
+        if found.len() < CHUNK {
+            return Ok(());
+        }
+    }
 }
 
 fn cells_of(minidvodb: &Minidvodb) -> [String; 6] {

@@ -3,7 +3,7 @@
 //! Invariant: what an index points to is read and compared with the index; where they differ, the ledger is
 //! damaged, and nothing is returned.
 
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use std::collections::BTreeSet;
 
@@ -184,6 +184,31 @@ pub trait Look: HasTables {
             }
         }
         Ok(())
+    }
+
+    /// The next `most` minidvodbs behind one that are wanted, by id; from the first one on where none is named.
+    fn minidvodbs_behind(
+        &self,
+        after: Option<MinidvodbId>,
+        most: usize,
+        is_wanted: impl Fn(&Minidvodb) -> bool,
+    ) -> Result<Vec<Minidvodb>, Failure>
+    where
+        Self: Sized,
+    {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0));
+        let mut found = Vec::new();
+        for entry in self.tables().minidvodbs().range((from, Bound::Unbounded))? {
+            let (key, value) = entry?;
+            let (minidvodb, _) = decode_minidvodb(key.value(), value.value())?;
+            if is_wanted(&minidvodb) {
+                found.push(minidvodb);
+                if found.len() == most {
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// A copy.

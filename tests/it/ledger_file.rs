@@ -568,7 +568,7 @@ fn a_newer_ledger_is_refused_by_its_number_and_left_untouched() {
     let world = World::new();
     queue(&world, "ThreePi", "ipp022", 1);
     let good = fs::read(file(&world)).unwrap();
-    fs::write(file(&world), with_schema(&good, &world, 2)).unwrap();
+    fs::write(file(&world), with_schema(&good, &world, 3)).unwrap();
     assert_eq!(world.list().len(), 1, "the helper of this test makes sound ledgers");
     let newer = with_schema(&good, &world, 8);
     fs::write(file(&world), &newer).unwrap();
