@@ -41,6 +41,8 @@ pub struct Row {
     #[serde(skip)]
     folder: String,
     #[serde(skip)]
+    is_to_be_sent_again: bool,
+    #[serde(skip)]
     epoch_at: Option<jiff::Timestamp>,
 }
 
@@ -102,6 +104,7 @@ impl Row {
             bytes: copy.bytes,
             files: copy.files,
             folder: copy.name.to_string(),
+            is_to_be_sent_again: copy.recopy().is_some(),
             epoch_at: copy.epoch,
         })
     }
@@ -192,6 +195,9 @@ fn notes(row: &Row) -> String {
     }
     if let Some(verified) = row.verified {
         notes.push(format!("verified: {verified}"));
+    }
+    if row.is_to_be_sent_again {
+        notes.push("to be sent again".to_owned());
     }
     if let Some(class) = row.fault_class {
         let attempts = ui::count(u64::from(row.attempts), "attempt", "attempts");

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::error::{Error, Result};
 use crate::faults::Fault;
 use crate::ledger::{Change, Failure, Look};
 use crate::lock;
-use crate::model::{Content, Copy, CopyId, LogEntry, Taken};
+use crate::model::{Content, Copy, CopyId, LogEntry, Outcome, Taken};
 use crate::pass::Context;
 use crate::plan::by_hand::{self, Wish};
 
@@ -41,8 +43,9 @@ pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result
     context.ledger.write(|change| {
         let mut changed = Vec::new();
         for before in chosen(change, meant)? {
+            refuse_at_work(context, change, &before)?;
             if wish.touches_the_folder() {
-                refuse_under_way(context, change, &before)?;
+                refuse_publishing(&before)?;
             }
             let host = wish.host.as_ref().unwrap_or(&before.host);
             let machine = match &wish.host {
@@ -54,7 +57,11 @@ pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result
             if before.is_to_be_made() && (goes_elsewhere || !after.is_to_be_made()) {
                 change.leave_staging(&before)?;
             }
-            put(change, &after)?;
+            end_attempt(change, &before, &after, now)?;
+            put(change, &after, wish)?;
+            if let Some(state) = before.fault().filter(|state| after.fault() != Some(state)) {
+                change.forget_logged_fault(&before.host, &before.group, state.fault)?;
+            }
             changed.push(Changed { before, after });
         }
         log_update(context, change, &changed)?;
@@ -106,27 +113,50 @@ fn chosen(ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<Copy>, Failure> {
     }
 }
 
-/// An attempt at a copy would write its end over what was set; a rename that may have happened must be settled.
-pub(super) fn refuse_under_way(context: &Context, ledger: &impl Look, copy: &Copy) -> Result<(), Failure> {
+/// An attempt at a copy would write its end over what was set.
+pub(super) fn refuse_at_work(context: &Context, ledger: &impl Look, copy: &Copy) -> Result<(), Failure> {
     let is_open = ledger.open_attempts(&copy.host, &copy.group)?.iter().any(|(open, _)| *open == copy.id);
     if is_open && let Some(holder) = lock::holder_now(&context.state_dir, &copy.host, &copy.group) {
         return Err(Error::try_again(format!("a pass is at copy {} at this moment: {holder}", copy.id))
             .hint("try again when it is done; `minidvodbcopy stage off run` ends the pass after that copy")
             .into());
     }
-    if copy.publishing().is_some() {
-        return Err(Error::try_again(format!(
-            "copy {} was cut off while it got its final name, and the next pass settles that first",
-            copy.id
-        ))
-        .hint("`minidvodbcopy run` makes that pass")
-        .into());
-    }
     Ok(())
 }
 
+/// A rename that may have happened must be settled.
+pub(super) fn refuse_publishing(copy: &Copy) -> Result<()> {
+    if copy.publishing().is_none() {
+        return Ok(());
+    }
+    let hint = match copy.recopy() {
+        None => "`minidvodbcopy run` makes that pass".to_owned(),
+        Some(_) => format!("`minidvodbcopy recopy {}` makes that pass", copy.id),
+    };
+    Err(Error::try_again(format!(
+        "copy {} was cut off while it got its final name, and the next pass settles that first",
+        copy.id
+    ))
+    .hint(hint))
+}
+
+/// An attempt that was killed is looked for by its host: of a copy that goes to another one, it ends here.
+fn end_attempt(change: &mut Change<'_>, before: &Copy, after: &Copy, now: Timestamp) -> Result<(), Failure> {
+    let open = change.open_attempts(&before.host, &before.group)?;
+    let Some((_, number)) =
+        open.into_iter().find(|(open, _)| *open == before.id && before.host != after.host)
+    else {
+        return Ok(());
+    };
+    let Some(mut attempt) = change.attempt(before.id, number)? else { return Ok(()) };
+    attempt.ended = Some(now);
+    attempt.outcome = Outcome::Interrupted;
+    "the pass was killed, or the machine went down".clone_into(&mut attempt.said);
+    change.put_attempt(before, &attempt)
+}
+
 /// Writes a copy that may have gone to another place, where nobody else may be.
-fn put(change: &mut Change<'_>, after: &Copy) -> Result<(), Failure> {
+fn put(change: &mut Change<'_>, after: &Copy, wish: &Wish) -> Result<(), Failure> {
     if let Err(taken) = change.put_copy(after)? {
         return Err(Error::usage(format!(
             "copies {} and {} would both be of minidvodb {} on machine {}, and there may be one",
@@ -135,7 +165,7 @@ fn put(change: &mut Change<'_>, after: &Copy) -> Result<(), Failure> {
         .hint(format!("`minidvodbcopy show {}` and `show {}` show them", taken.copy, taken.by))
         .into());
     }
-    if !change.claim_final_path(after)? {
+    if wish.touches_the_folder() && !change.claim_final_path(after)? {
         let path = after.final_path();
         let owner = change.owner_of(&after.machine, &path)?;
         let owner = owner.map_or_else(String::new, |owner| format!(" of copy {owner}"));

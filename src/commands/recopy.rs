@@ -33,6 +33,13 @@ pub(super) fn execute(context: &Context, words: &cli::Recopy) -> Result<Exit> {
     let summary = pass::run(context, &order).map_err(|error| {
         error.hint(format!("copy {} is to be sent again, and the next pass does it", copy.id))
     })?;
+    let stages = context.ledger.read(|ledger| ledger.stages())?;
+    if !(stages.load && stages.run) {
+        context.ui.notice(&format!(
+            "copy {} is to be sent again, and no pass does it before `minidvodbcopy stage on`",
+            copy.id
+        ));
+    }
     run::report(context, &summary, false, false)
 }
 
@@ -43,12 +50,15 @@ fn wish(context: &Context, change: &mut Change<'_>, id: CopyId, reason: &str) ->
     let has_target = change.target(&copy.host, &copy.group)?.is_some();
     refuse(&copy, minidvodb.as_ref(), has_target)?;
     let CopyState::Full { recopy, .. } = &mut copy.state else { return Ok(copy) };
-    let exchanging = recopy.as_ref().and_then(|recopy| recopy.exchanging);
-    let was_wished = recopy.is_some();
-    *recopy = Some(Recopy { reason: reason.to_owned(), fault: None, exchanging });
+    let before = recopy.take();
+    let (was_wished, exchanging) = (before.is_some(), before.as_ref().and_then(|before| before.exchanging));
+    let is_new_reason = !reason.is_empty();
+    let kept = before.map(|before| before.reason).filter(|_| reason.is_empty());
+    let reason = kept.unwrap_or_else(|| reason.to_owned());
+    *recopy = Some(Recopy { reason: reason.clone(), fault: None, exchanging });
     copy.forget_tries();
     change.put_known_copy(&copy)?;
-    if !was_wished || !reason.is_empty() {
+    if !was_wished || is_new_reason {
         let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         by_hand::add_log(context, change, Some(id), format!("{} is to be sent again{why}", title(&copy)))?;
     }
@@ -104,7 +114,8 @@ fn cancel(context: &Context, id: CopyId) -> Result<Exit> {
         if copy.recopy().is_none() {
             return Ok(false);
         }
-        by_hand::refuse_under_way(context, change, &copy)?;
+        by_hand::refuse_at_work(context, change, &copy)?;
+        by_hand::refuse_publishing(&copy)?;
         change.leave_staging(&copy)?;
         if let CopyState::Full { recopy, .. } = &mut copy.state {
             *recopy = None;

@@ -67,7 +67,14 @@ fn text(
     line("destination", &format!("{}:{}", copy.host, copy.final_path()));
     line("machine", copy.machine.as_str());
     let state = match &copy.state {
-        CopyState::Full { verified, .. } => format!("full, verified by {}", verified.as_str()),
+        CopyState::Full { verified, recopy, .. } => {
+            let again = match recopy.as_ref().map(|recopy| recopy.reason.as_str()) {
+                None => String::new(),
+                Some("") => "; to be sent again".to_owned(),
+                Some(reason) => format!("; to be sent again: {reason}"),
+            };
+            format!("full, verified by {}{again}", verified.as_str())
+        }
         CopyState::New { publishing: Some(_), .. } => "new, about to be published".to_owned(),
         CopyState::New { .. } if standing == Standing::Parked => "new, parked: it has no target".to_owned(),
         CopyState::New { .. } => "new".to_owned(),
@@ -82,7 +89,7 @@ fn text(
         if let Some(at) = state.next_try {
             line("next try", &format!("{} UTC", ui::time(at)));
         }
-        line("advice", state.fault.advice());
+        line("advice", &copy.advice().unwrap_or_default());
     }
     if let (Some(bytes), Some(files)) = (copy.bytes, copy.files) {
         line("size", &format!("{} in {}", ui::size(bytes), ui::count(files, "file", "files")));

@@ -9,7 +9,7 @@ use super::tables::{COPIES, WriteTables};
 use super::{Failure, Imported, Ledger, Look, open};
 use crate::error::Exit;
 use crate::model::{
-    AbsolutePath, Attempt, Copy, CopyId, CopyState, Group, Host, Machine, Minidvodb, MinidvodbId,
+    AbsolutePath, Attempt, Copy, CopyId, CopyState, Group, Host, LogEntry, Machine, Minidvodb, MinidvodbId,
     MinidvodbState, Outcome, Phase, Target, Verified,
 };
 
@@ -237,6 +237,20 @@ fn an_entry_lost_behind_our_back_is_noticed() {
     drop(db);
     let error = Ledger::new(desk.file.parent().unwrap()).read(|ledger| ledger.stages()).unwrap_err();
     assert!(error.to_string().contains("pairs.1"), "{error}");
+}
+
+#[test]
+fn of_the_log_the_last_ten_thousand_entries_are_kept() {
+    let desk = desk();
+    let entry = |number: u32| LogEntry::of_program(Timestamp::UNIX_EPOCH, None, number.to_string());
+    desk.ledger.write(|change| (1..=10_003).try_for_each(|number| change.add_log(&entry(number)))).unwrap();
+    let kept = desk.ledger.read(|ledger| ledger.log(usize::MAX)).unwrap();
+    assert_eq!(kept.len(), 10_000);
+    assert_eq!((kept[0].text.as_str(), kept[9_999].text.as_str()), ("4", "10003"));
+    desk.ledger.write(|change| change.add_log(&entry(10_004))).unwrap();
+    let last = desk.ledger.read(|ledger| ledger.log(2)).unwrap();
+    assert_eq!(last.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>(), ["10003", "10004"]);
+    desk.ledger.check().unwrap();
 }
 
 /// Makes the ledger one of schema 1, which had fewer tables and nothing of databases.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::minidvodb::MinidvodbId;
 use super::names::{AbsolutePath, Group, Host, Machine, Name, Refused};
-use crate::faults::{Class, Fault};
+use crate::faults::{Class, Fault, Scope};
 
 /// The id of a copy in this ledger: `minidvodbcopy_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -234,6 +234,20 @@ impl Copy {
         }
     }
 
+    /// What to do about the fault that it shows.
+    pub fn advice(&self) -> Option<String> {
+        let fault = self.fault()?.fault;
+        let is_of_recopy = self.recopy().is_some_and(|recopy| recopy.fault.is_some());
+        if !is_of_recopy || fault.scope() != Scope::Copy {
+            return Some(fault.advice().to_owned());
+        }
+        // What the table says of reverting is for copies that are still new.
+        let id = self.id;
+        Some(format!(
+            "mend the cause, then `minidvodbcopy recopy {id}` tries again; `minidvodbcopy recopy {id} --cancel` leaves the copy as it is"
+        ))
+    }
+
     /// What went wrong last with making it; where it is not to be made, nothing.
     pub fn fault_of_making(&self) -> Option<&FaultState> {
         match &self.state {
@@ -352,14 +366,51 @@ pub fn old_path(path: &AbsolutePath, ledger_id: &str, copy: CopyId) -> String {
     format!("{base}/{}/{ledger_id}/{}", super::names::STAGING, old_name(copy))
 }
 
+/// How the names of the folders begin that recopies replace, beside the staging folders.
+const OLD: &str = "old.";
+/// How the names of the staging folders of minidvodbs begin that are called like that.
+const NOT_OLD: &str = "old..";
+
 /// The name of the folder that a recopy replaces, beside the staging folders.
 pub fn old_name(copy: CopyId) -> String {
-    format!("old.{copy}")
+    format!("{OLD}{copy}")
+}
+
+/// The name of the staging folder of a minidvodb: its own, or one that no folder replaced by a recopy has.
+pub fn staging_name(name: &Name) -> String {
+    match name.as_str().strip_prefix(OLD) {
+        Some(rest) => format!("{NOT_OLD}{rest}"),
+        None => name.to_string(),
+    }
+}
+
+/// The name of the minidvodb that a folder beside the staging folders is for; none for a replaced one.
+pub fn staged_name(folder: &str) -> Option<String> {
+    match (folder.strip_prefix(NOT_OLD), folder.strip_prefix(OLD)) {
+        (Some(rest), _) => Some(format!("{OLD}{rest}")),
+        (None, Some(_)) => None,
+        (None, None) => Some(folder.to_owned()),
+    }
 }
 
 /// The staging folder of `name` below a target's path, for the ledger with this id.
 pub fn staging_path(path: &AbsolutePath, ledger_id: &str, name: &Name) -> String {
     let base = path.tidy();
     let base = if base == "/" { "" } else { &base };
-    format!("{base}/{}/{ledger_id}/{name}", super::names::STAGING)
+    format!("{base}/{}/{ledger_id}/{}", super::names::STAGING, staging_name(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_minidvodb_is_staged_where_a_replaced_folder_is_kept() {
+        for text in ["ThreePi.1", "old.1", "old..1", "old.", "old", "older.1", "OLD.1"] {
+            let folder = staging_name(&Name::parse(text).unwrap());
+            assert_ne!(folder, old_name(CopyId(1)));
+            assert_eq!(staged_name(&folder).as_deref(), Some(text));
+        }
+        assert_eq!(staged_name(&old_name(CopyId(1))), None);
+    }
 }

@@ -17,7 +17,7 @@ mod target;
 pub use attempt::{Attempt, Outcome, Phase};
 pub use copy::{
     Copy, CopyId, CopyState, FaultState, Publishing, Recopy, Taken, Verified, final_path, old_name, old_path,
-    staging_path,
+    staged_name, staging_name, staging_path,
 };
 pub use database::{
     Address, BUCKET_IDS, BucketKey, BucketSum, Buckets, COPY_TABLE, Content, DatabaseRecord, EMPTY_SUM,

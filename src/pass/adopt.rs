@@ -5,7 +5,7 @@
 //! before anything is sent; what it lacks is sent; and it counts as full only when every checksum agrees.
 
 use super::attempt::{Finished, Run, flush_patience};
-use crate::faults::{Fault, Met};
+use crate::faults::{Fault, Met, Scope};
 use crate::model::{Minidvodb, Phase, Verified, staging_path};
 use crate::transfer::destination::{self, Identity, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
@@ -66,7 +66,8 @@ impl Run<'_, '_> {
         let temporary = view.below(&destination::staging_folder(self.place()));
         let bwlimit = self.served.target.bwlimit.as_deref();
         let manner = Manner::Complete { temp_dir: &temporary };
-        self.rsync(connection, &Job { source, to: &folder, manner, bwlimit, wants_checksums: false })?;
+        let job = Job { source, to: &folder, manner, bwlimit, wants_checksums: false };
+        self.rsync(connection, &job).map_err(|halt| self.of_what_is_there(halt))?;
         self.enter(Phase::Verifying);
         let found = destination::list(connection, view, &name, self.setting(), &self.watch)?;
         if let Some(what) = source.differs_from(&found) {
@@ -78,6 +79,21 @@ impl Run<'_, '_> {
                 Halt::Fault(met) if met.fault == Fault::VerifyMismatch => Err(self.left_alone(&what)),
                 changed => Err(changed),
             },
+        }
+    }
+
+    /// That a folder of somebody else's can't be written is no fault of the target, which others go to.
+    fn of_what_is_there(&self, halt: Halt) -> Halt {
+        let is_denied = |met: &Met| {
+            ["Permission denied", "Operation not permitted"].iter().any(|text| met.message.contains(text))
+        };
+        match halt {
+            Halt::Fault(met) if met.fault.scope() == Scope::Target && is_denied(&met) => {
+                let path = self.copy.final_path();
+                let message = format!("what is at {path} cannot be completed: {}", met.message);
+                Halt::fault(Fault::PathTaken, message)
+            }
+            halt => halt,
         }
     }
 

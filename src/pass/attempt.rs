@@ -36,7 +36,7 @@ pub(super) struct Finished {
     pub(super) published: Option<Identity>,
     /// Seconds of the attempt that verified it, where that was an earlier one.
     pub(super) earlier_dtime_s: Option<f32>,
-    /// Where the folder that it replaced is still to be removed: the way to it.
+    /// Where it was sent again, the way to the folder that it has replaced, and that is to be removed.
     pub(super) replaced: Option<Connection>,
 }
 
@@ -234,13 +234,17 @@ impl<'p> Run<'_, 'p> {
         if self.copy.publishing().is_some() {
             // The rename has not happened: it is a copy like any other.
             self.set_publishing(None)?;
+            let stages = self.served.stages;
+            if !(stages.load && stages.run) {
+                return Err(Halt::Cut("its stage is off".to_owned()));
+            }
         }
         if !minidvodb.is_some_and(Minidvodb::is_eligible) {
             return Err(Halt::fault(Fault::SourceChanged, "the minidvodb is not merged any more"));
         }
         let source = source?;
         match view.published {
-            Some(there) if self.copy.recopy().is_some() => self.may_replace(there)?,
+            Some(there) if self.copy.recopy().is_some() => self.may_replace(&mut connection, &view, there)?,
             Some(there) if self.copy.adopts() => {
                 return self.adopt(&mut connection, &view, there, minidvodb, &source);
             }
@@ -528,14 +532,13 @@ impl<'p> Run<'_, 'p> {
             dtime_s: self.began.elapsed().as_secs_f32(),
         };
         self.set_publishing(Some(publishing))?;
-        let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
-        let replaces = self.copy.recopy().is_some() && view.published.is_some();
-        if replaces {
+        if self.copy.recopy().is_some() && view.published.is_some() {
             self.replace(&mut connection, view, staged)?;
         } else {
+            let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
             destination::publish(&mut connection, view, place, staged, setting, watch)?;
         }
-        self.finish(connection, view, Finished::new(verified, staged), replaces)
+        self.finish(connection, view, Finished::new(verified, staged))
     }
 
     /// The folder has its name, on the disk.
@@ -544,14 +547,14 @@ impl<'p> Run<'_, 'p> {
         mut connection: Connection,
         view: &View,
         mut finished: Finished,
-        replaces: bool,
     ) -> Result<Finished, Halt> {
         self.enter(Phase::Recording);
         manifest::promote(&self.context().state_dir, self.copy.id)?;
-        if !replaces {
+        if self.copy.recopy().is_some() {
+            finished.replaced = Some(connection);
+        } else {
             self.tidy(&mut connection, view);
         }
-        finished.replaced = replaces.then_some(connection);
         Ok(finished)
     }
 
@@ -572,7 +575,12 @@ impl<'p> Run<'_, 'p> {
         }
         // The source may have changed or gone since it was verified; then the manifest made then decides.
         if !is_equal && !self.is_as_in_manifest(&mut connection, view)? {
-            let message = format!("{} is not what was verified before its rename", self.copy.final_path());
+            let mut message =
+                format!("{} is not what was verified before its rename", self.copy.final_path());
+            if self.copy.recopy().is_some() {
+                message
+                    .push_str("; moved away at the host, it leaves its place to the folder that it replaced");
+            }
             return Err(Halt::Fault(Met { is_for_ever: true, ..Met::new(Fault::VerifyMismatch, message) }));
         }
         if let Some(mode) = source.as_ref().ok().and_then(Source::mode) {
@@ -586,8 +594,7 @@ impl<'p> Run<'_, 'p> {
             earlier_dtime_s: Some(publishing.dtime_s),
             ..Finished::new(publishing.verified, recopy::identity(publishing))
         };
-        let replaces = self.copy.recopy().is_some();
-        self.finish(connection, view, finished, replaces)
+        self.finish(connection, view, finished)
     }
 
     fn is_as_in_manifest(&self, connection: &mut Connection, view: &View) -> Result<bool, Halt> {
@@ -664,7 +671,7 @@ impl<'p> Run<'_, 'p> {
         })
     }
 
-    fn set_publishing(&mut self, publishing: Option<Publishing>) -> Result<(), Halt> {
+    pub(super) fn set_publishing(&mut self, publishing: Option<Publishing>) -> Result<(), Halt> {
         self.copy.set_publishing(publishing);
         self.write_attempt()
     }
@@ -876,7 +883,7 @@ fn say_fault(context: &Context, copy: &Copy, met: &Met, before: Option<(Fault, C
     let class = copy.fault().map_or(met.fault.class(), |state| state.class);
     let what = match (class, copy.fault().and_then(|state| state.next_try)) {
         (Class::Retry, Some(at)) => format!("tried again after {} UTC", ui::time(at)),
-        _ => format!("waits for a person: {}", met.fault.advice()),
+        _ => format!("waits for a person: {}", copy.advice().unwrap_or_default()),
     };
     let text = format!("{}: fault {}: {}\n  {what}", title(copy), met.fault, met.message);
     if notice::is_news(before, (met.fault, class)) {

@@ -6,11 +6,13 @@
 use super::Pass;
 use super::attempt::Run;
 use crate::error::Result;
+use crate::faults::{Fault, Met};
 use crate::ledger::Look as _;
 use crate::model::{Publishing, Target, old_path};
+use crate::plan::load::{self, Verdict};
 use crate::transfer::destination::{self, Identity, View};
-use crate::transfer::exchange::{self, Exchange};
-use crate::transfer::{Connection, Halt};
+use crate::transfer::exchange::{self, Exchange, Exchanged};
+use crate::transfer::{Connection, Halt, manifest};
 
 /// A folder by what the ledger kept of it.
 pub(super) fn identity(folder: Publishing) -> Identity {
@@ -20,11 +22,17 @@ pub(super) fn identity(folder: Publishing) -> Identity {
 impl Pass<'_> {
     /// First of all: exchanges that a killed pass has left between their two renames.
     pub(super) fn settle_exchanges(&mut self, target: &Target) -> Result<()> {
+        let now = self.context.now();
         let open = self.context.ledger.read(|ledger| {
             let mut open = Vec::new();
             ledger.each_pending(&target.host, &target.group, |copy| {
                 if copy.recopy().is_some_and(|recopy| recopy.exchanging.is_some()) {
-                    open.push(copy);
+                    let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
+                    let verdict = load::judge(&copy, minidvodb.as_ref(), now, self.order.eagerness);
+                    // A rename that is missing does not wait for its time; what has its name, for a person.
+                    if verdict != Verdict::NeedsPerson {
+                        open.push((copy, minidvodb));
+                    }
                 }
                 Ok(())
             })?;
@@ -36,10 +44,9 @@ impl Pass<'_> {
         {
             return Ok(());
         }
-        for copy in open {
+        for (copy, minidvodb) in open {
             self.context.check_stop()?;
             let Some(served) = self.current(target)? else { return Ok(()) };
-            let minidvodb = self.context.ledger.read(|ledger| ledger.minidvodb(copy.minidvodb_id))?;
             self.copy_one(&served, &copy, minidvodb.as_ref())?;
             self.partner.after_copy(self.context, &copy)?;
         }
@@ -63,25 +70,53 @@ impl Run<'_, '_> {
         exchange::settle(connection, self.place(), exchange, self.setting(), &self.watch)
     }
 
-    /// Whether what has the final name may be replaced.
-    pub(super) fn may_replace(&self, there: Identity) -> Result<(), Halt> {
-        match self.copy.published() {
-            Some(published) if identity(published) == there => Ok(()),
-            _ => Err(exchange::not_ours(self.place())),
+    /// Whether what has the final name may be replaced: it is the folder that this ledger published, and holds
+    /// nothing that was not sent. A file system may give a removed folder's inode to another one.
+    pub(super) fn may_replace(
+        &self,
+        connection: &mut Connection,
+        view: &View,
+        there: Identity,
+    ) -> Result<(), Halt> {
+        let met = exchange::not_ours(self.place());
+        if self.copy.published().is_none_or(|published| identity(published) != there) {
+            return Err(Halt::Fault(met));
         }
+        if let Some((_, sent)) = manifest::read(&self.context().state_dir, self.copy.id) {
+            let (name, watch) = (self.copy.name.as_str(), &self.watch);
+            let found = destination::list(connection, view, name, self.setting(), watch)?;
+            if let Some(extra) = manifest::extra(&sent, &found) {
+                let message = format!("{}: {extra}, which this ledger did not put there", met.message);
+                return Err(Halt::Fault(Met { message, ..met }));
+            }
+        }
+        Ok(())
     }
 
     /// Gives the new folder the name that the old one has.
     pub(super) fn replace(
-        &self,
+        &mut self,
         connection: &mut Connection,
         view: &View,
         staged: Identity,
     ) -> Result<(), Halt> {
         let Some(exchange) = self.exchange_with(staged) else {
-            return Err(exchange::not_ours(self.place()));
+            return Err(Halt::Fault(exchange::not_ours(self.place())));
         };
-        exchange::exchange(connection, view, self.place(), exchange, self.setting(), &self.watch)
+        let (setting, watch) = (self.setting(), &self.watch);
+        let mut exchanged = exchange::exchange(connection, view, self.place(), exchange, setting, watch)?;
+        let old = old_path(&self.copy.path, &self.ledger_id, self.copy.id);
+        if matches!(exchanged, Exchanged::InTheWay) {
+            destination::remove_staging(connection, &old, &self.ledger_id, setting, watch)?;
+            exchanged = exchange::exchange(connection, view, self.place(), exchange, setting, watch)?;
+        }
+        let met = match exchanged {
+            Exchanged::Done => return Ok(()),
+            Exchanged::Undone(met) => met,
+            Exchanged::InTheWay => Met::new(Fault::PathTaken, format!("{old} is in the way, and stays")),
+        };
+        self.set_publishing(None)?;
+        Err(Halt::Fault(met))
     }
 
     /// The old folder goes, now that the ledger has the new one. What keeps it from going keeps it for the next

@@ -7,7 +7,7 @@ use super::{Context, Deed, Pass, Served};
 use crate::error::Result;
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
-use crate::model::{AbsolutePath, Copy, Group, Host, LogEntry, Standing, Target, staging_path};
+use crate::model::{AbsolutePath, Copy, Group, Host, LogEntry, Standing, Target, staged_name, staging_path};
 use crate::plan::load::{self, Door};
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Place, View};
@@ -204,12 +204,14 @@ impl Pass<'_> {
         Ok(self.context.ledger.read(|ledger| ledger.count_pending(&target.host, &target.group))? > 0)
     }
 
-    /// Whether a copy owns the final path that a staging folder was for.
-    fn has_owner(&self, target: &Target, staging: &str, ledger_id: &str) -> Result<bool> {
+    /// Whether a copy that is to be made owns the final path that a staging folder was for. One that is full
+    /// needs none.
+    fn is_staged_for_another(&self, target: &Target, staging: &str, ledger_id: &str) -> Result<bool> {
         let Some(path) = final_path_of(staging, ledger_id) else { return Ok(false) };
         self.context.ledger.read(|ledger| {
             let machine = ledger.host_or_unknown(&target.host)?.machine;
-            Ok(ledger.owner_of(&machine, &path)?.is_some())
+            let Some(owner) = ledger.owner_of(&machine, &path)? else { return Ok(false) };
+            Ok(ledger.copy(owner)?.is_some_and(|owner| owner.is_to_be_made()))
         })
     }
 
@@ -236,7 +238,7 @@ impl Pass<'_> {
             // Another copy may have the place by now.
             let is_used_again = copy.is_some_and(|copy| {
                 copy.is_to_be_made() && staging_path(&copy.path, &ledger_id, &copy.name) == path
-            }) || self.has_owner(target, &path, &ledger_id)?;
+            }) || self.is_staged_for_another(target, &path, &ledger_id)?;
             let is_settled = is_used_again
                 || match destination::remove_staging(&mut connection, &path, &ledger_id, setting, &watch) {
                     Ok(is_removed) => is_removed,
@@ -257,10 +259,10 @@ impl Pass<'_> {
     }
 }
 
-/// The final path that a staging folder was for.
+/// The final path that a staging folder was for; none for a folder that a recopy has replaced.
 fn final_path_of(staging: &str, ledger_id: &str) -> Option<String> {
-    let (base, name) = staging.rsplit_once(&format!("/{}/{ledger_id}/", crate::model::STAGING))?;
-    Some(format!("{base}/{name}"))
+    let (base, folder) = staging.rsplit_once(&format!("/{}/{ledger_id}/", crate::model::STAGING))?;
+    Some(format!("{base}/{}", staged_name(folder)?))
 }
 
 /// Different hosts are probed at different moments.

@@ -68,6 +68,8 @@ pub fn apply(copy: &Copy, wish: &Wish, machine: Machine, now: Timestamp) -> Copy
             CopyState::New { fault, publishing: None, taken: Taken::Refuse }
         }
         (Some(StateWord::Full), CopyState::New { fault, .. }) => {
+            // Nothing tries a full copy again.
+            let fault = fault.map(|state| FaultState { class: Class::Person, next_try: None, ..state });
             CopyState::Full { verified: Verified::ByHand, published: None, fault, recopy: None }
         }
         (_, state) => state,

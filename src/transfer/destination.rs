@@ -11,7 +11,7 @@ use super::shell::{Answer, Connection};
 use super::source::{Kind, Staged};
 use super::{Halt, Setting, Watch, outcome};
 use crate::faults::{Fault, Met};
-use crate::model::{AbsolutePath, FileSystem, Name, Room, STAGING};
+use crate::model::{AbsolutePath, FileSystem, Name, Room, STAGING, staging_name};
 
 /// What identifies a folder at the destination: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +58,9 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn staging(&self) -> String {
-        let name = self.name.map_or("", Name::as_str);
+    /// The staging folder, below the target's path.
+    pub(super) fn staging(&self) -> String {
+        let name = self.name.map(staging_name).unwrap_or_default();
         format!("{STAGING}/{}/{name}", self.ledger_id)
     }
 }
@@ -87,7 +88,7 @@ pub fn look(
         "for t in rsync mv sync df stat find mkdir rmdir rm; do
   command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
 done
-echo \"{PART}rsync $(rsync --version 2>/dev/null | head -n 1)\"
+echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
 k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"{PART}bad $k\"; exit 0; }}
 [ \"$k\" = directory ] || {{ echo \"{PART}bad it is a $k: Not a directory\"; exit 0; }}
 cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permission denied'; exit 0; }}

@@ -8,11 +8,15 @@ use super::destination::{Identity, Place, View};
 use super::script::quote;
 use super::shell::Connection;
 use super::{Halt, Setting, Watch, outcome};
-use crate::faults::Fault;
+use crate::faults::{Fault, Met};
 use crate::model::{CopyId, Name, STAGING, old_name};
 
 /// Exit code of the scripts: what has the final name is not the folder that may be replaced.
 const NOT_OURS: i32 = 25;
+/// It cannot be done, and both folders are where they were.
+const UNDONE: i32 = 26;
+/// The same: the place that the old folder would go to is not free.
+const IN_THE_WAY: i32 = 27;
 
 /// Two folders that change places.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +29,27 @@ pub struct Exchange {
     pub new: Identity,
 }
 
+/// What became of an exchange.
+#[derive(Debug)]
+pub enum Exchanged {
+    /// The new folder has the name.
+    Done,
+    /// Both folders are where they were, and this is why.
+    Undone(Met),
+    /// Both folders are where they were: the old one of another exchange, which is not needed any more since
+    /// the name is not free, lies where this one would go.
+    InTheWay,
+}
+
 /// The beginning of every script here: the folder, the names of the three places, and how to look at one.
 fn prelude(at: &str, place: Place<'_>, exchange: Exchange) -> String {
     let name = place.name.map_or("", Name::as_str);
-    let staging = format!("{STAGING}/{}/{name}", place.ledger_id);
+    let staging = place.staging();
     let old = format!("{STAGING}/{}/{}", place.ledger_id, old_name(exchange.copy));
     let word = |Identity { device, inode }| quote(&format!("{device} {inode}"));
     format!(
-        "cd -P -- {at} || exit 1
+        "k=$(stat -L -c %F -- {at} 2>&1) || {{ echo \"$k\"; exit 1; }}
+cd -P -- {at} || exit 1
 name=./{name} staging=./{staging} old=./{old} is_old={is_old} is_new={is_new}
 id() {{ stat -c '%d %i' -- \"$1\" 2>/dev/null; }}
 is_free() {{ [ ! -e \"$1\" ] && [ ! -L \"$1\" ]; }}
@@ -47,10 +64,10 @@ is_free() {{ [ ! -e \"$1\" ] && [ ! -L \"$1\" ]; }}
 }
 
 /// Exchanges the new folder with the old one, which is kept beside the staging folders: by one step where the
-/// host's mv can do that, else by two renames.
+/// host's mv can do that, else by two renames. Where it is depends on what is seen there, not on what mv says.
 ///
 /// # Errors
-/// 225 where something else has the name.
+/// Any halt: then it may have been done or not.
 pub fn exchange(
     connection: &mut Connection,
     view: &View,
@@ -58,47 +75,61 @@ pub fn exchange(
     exchange: Exchange,
     setting: &Setting,
     watch: &Watch,
-) -> Result<(), Halt> {
+) -> Result<Exchanged, Halt> {
     let script = prelude(&view.at, place, exchange)
         + &format!(
             "[ \"$(id \"$name\")\" = \"$is_old\" ] || exit {NOT_OURS}
-[ \"$(id \"$staging\")\" = \"$is_new\" ] || {{ echo 'the staging folder is another one now'; exit 1; }}
-is_free \"$old\" || {{ echo \"$old is in the way\"; exit 1; }}
-old_mode=$(stat -c %a -- \"$name\") && new_mode=$(stat -c %a -- \"$staging\") || exit 1
-[ -w \"$staging\" ] || chmod u+w -- \"$staging\" || exit 1
-[ -w \"$name\" ] || chmod u+w -- \"$name\" || exit 1
-if mv --help 2>/dev/null | grep -q -e --exchange && mv -T --exchange -- \"$staging\" \"$name\" 2>/dev/null; then
+[ \"$(id \"$staging\")\" = \"$is_new\" ] || {{ echo 'the staging folder is another one now'; exit {UNDONE}; }}
+is_free \"$old\" || exit {IN_THE_WAY}
+old_mode=$(stat -c %a -- \"$name\") && new_mode=$(stat -c %a -- \"$staging\") || exit {UNDONE}
+[ -w \"$staging\" ] || chmod u+w -- \"$staging\" || exit {UNDONE}
+[ -w \"$name\" ] || chmod u+w -- \"$name\" || exit {UNDONE}
+if mv --help 2>/dev/null | grep -q -e --exchange; then
+  mv -T --exchange -- \"$staging\" \"$name\" 2>/dev/null
+fi
+if [ \"$(id \"$name\")\" = \"$is_new\" ]; then
   mv -nT -- \"$staging\" \"$old\"
 else
   mv -nT -- \"$name\" \"$old\" && mv -nT -- \"$staging\" \"$name\"
 fi
 if [ \"$(id \"$name\")\" != \"$is_new\" ]; then
-  echo 'the folders cannot be exchanged'
   [ \"$(id \"$old\")\" != \"$is_old\" ] || mv -nT -- \"$old\" \"$name\"
-  [ \"$(id \"$name\")\" != \"$is_old\" ] || chmod \"$old_mode\" -- \"$name\"
-  exit 1
+  [ \"$(id \"$name\")\" = \"$is_old\" ] || exit 1
+  chmod \"$old_mode\" -- \"$name\"
+  exit {UNDONE}
 fi
+[ \"$(id \"$old\")\" = \"$is_old\" ] || exit 1
 [ \"$(stat -c %a -- \"$name\")\" = \"$new_mode\" ] || chmod \"$new_mode\" -- \"$name\" || exit 1
 sync -f -- . || exit 1"
         );
     let answer = connection.run("exchange", &script, setting.limits.stall, watch)?;
+    let name = place.name.map_or("", Name::as_str);
+    let message = format!("{name} at {} cannot be exchanged: {}", place.path, answer.text());
     match answer.status {
-        0 => Ok(()),
-        NOT_OURS => Err(not_ours(place)),
-        _ => {
-            let message = format!("the exchange at {} failed: {}", place.path, answer.text());
-            Err(Halt::fault(outcome::of_target_message(&message), message))
-        }
+        0 => Ok(Exchanged::Done),
+        NOT_OURS => Ok(Exchanged::Undone(not_ours(place))),
+        IN_THE_WAY => Ok(Exchanged::InTheWay),
+        UNDONE => Ok(Exchanged::Undone(Met::new(of_undone(&message), message))),
+        _ => Err(Halt::fault(outcome::of_target_message(&message), message)),
+    }
+}
+
+/// Whose fault it is that two folders cannot change places. The target's path can be written, or nothing would
+/// have been staged: so it is that of the folder that has the name, unless the disk says otherwise.
+fn of_undone(message: &str) -> Fault {
+    let is_of_disk = ["No space left on device", "Read-only file system", "Disk quota exceeded"];
+    if is_of_disk.iter().any(|text| message.contains(text)) {
+        outcome::of_target_message(message)
+    } else {
+        Fault::PathTaken
     }
 }
 
 /// The fault where a folder that is to be replaced is not the one that this ledger published.
-pub fn not_ours(place: Place<'_>) -> Halt {
+pub fn not_ours(place: Place<'_>) -> Met {
     let name = place.name.map_or("", Name::as_str);
-    Halt::fault(
-        Fault::PathTaken,
-        format!("{name} at {} is not the folder that this ledger published, and is not replaced", place.path),
-    )
+    let what = "is not the folder that this ledger published, and is not replaced";
+    Met::new(Fault::PathTaken, format!("{name} at {} {what}", place.path))
 }
 
 /// After an exchange that may have been cut off: where nothing has the name, the new folder gets it, or the old
@@ -126,7 +157,6 @@ sync -f -- . || exit 1";
     if answer.status == 0 {
         return Ok(());
     }
-    // A path that is not there, or not to be written, is seen by the look that follows, with its own fault.
     let message = format!("the exchange at {} cannot be completed: {}", place.path, answer.text());
     Err(Halt::fault(outcome::of_target_message(&message), message))
 }

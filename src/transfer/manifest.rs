@@ -5,6 +5,7 @@
 //! there is none), path; separated by tabs. In a path, a backslash is `\\` and any byte that is not printable
 //! text is `\xNN`. Invariant: a manifest is whole or not there.
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,7 +15,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use super::rsync::Checksums;
-use super::source::{Entry, Kind, Source};
+use super::source::{Entry, Kind, NAMED, Source, Staged, shown};
 use crate::error::{IoContext as _, Result};
 use crate::model::{Copy, CopyId};
 
@@ -134,10 +135,24 @@ fn line_of(entry: &Entry, checksums: &Checksums) -> String {
 /// Reads the manifest of what has its final name, or is about to get it; `None` where there is none, or where
 /// it is not whole.
 pub fn read_newest(state_dir: &Utf8Path, copy: CopyId) -> Option<(Header, Vec<Line>)> {
-    read(&draft_of(state_dir, copy)).or_else(|| read(&file_of(state_dir, copy)))
+    read_file(&draft_of(state_dir, copy)).or_else(|| read(state_dir, copy))
 }
 
-fn read(file: &Utf8Path) -> Option<(Header, Vec<Line>)> {
+/// Reads the manifest of what has its final name; `None` where there is none, or where it is not whole.
+pub fn read(state_dir: &Utf8Path, copy: CopyId) -> Option<(Header, Vec<Line>)> {
+    read_file(&file_of(state_dir, copy))
+}
+
+/// What is in a folder at the destination and not in its manifest, in words; nothing where nothing is.
+pub fn extra(lines: &[Line], there: &[Staged]) -> Option<String> {
+    let sent: HashSet<&[u8]> = lines.iter().map(|line| &*line.path).collect();
+    let extra = there.iter().filter(|found| !sent.contains(&*found.path));
+    let named: Vec<String> =
+        extra.take(NAMED).map(|found| format!("{} is extra there", shown(&found.path))).collect();
+    (!named.is_empty()).then(|| named.join(", "))
+}
+
+fn read_file(file: &Utf8Path) -> Option<(Header, Vec<Line>)> {
     let file = std::fs::File::open(file).ok()?;
     let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file))).lines();
     let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;

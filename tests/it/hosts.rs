@@ -248,7 +248,7 @@ fn a_startup_script_of_the_login_shell_that_prints_is_a_fault_of_the_host() {
     world.prepare("ipp0222", 1);
     let startup = world.root.join("startup");
     std::fs::write(&startup, "echo fortune: all is well\n").unwrap();
-    let line = format!(r#"ForceCommand BASH_ENV={startup} exec bash -c "$SSH_ORIGINAL_COMMAND""#);
+    let line = format!(r#"ForceCommand SHLVL=5 BASH_ENV={startup} exec bash -c "$SSH_ORIGINAL_COMMAND""#);
     world.sshd().restart_with(&[&line]).unwrap();
     world.run(&["run"]).expect(1).says("fault 214 host-tools").says("fortune: all is well");
     assert!(world.names_there().is_empty());

@@ -580,12 +580,45 @@ fn a_newer_ledger_is_refused_by_its_number_and_left_untouched() {
     }
     let ran = world.run(&["list"]);
     expect![[r#"
-        minidvodbcopy: the ledger has schema 8, and this minidvodbcopy 0.1.0 knows 2 at most
+        minidvodbcopy: the ledger has schema 8, and this minidvodbcopy 0.1.0 knows 3 at most
           hint: use the newer minidvodbcopy that wrote it; it was left untouched
     "#]]
     .assert_eq(&shown(&world, &ran.stderr));
     fs::write(file(&world), with_schema(&good, &world, 0)).unwrap();
     check_refused(&world, "schema 0");
+}
+
+/// Puts a ledger that an older program has written into a world's state folder.
+#[track_caller]
+fn take_in_ledger(world: &World, name: &str) {
+    let packed = format!("{}/testdata/ledgers/{name}.gz", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("zcat").arg(packed).output().unwrap();
+    assert!(output.status.success());
+    fs::create_dir(world.state()).unwrap();
+    fs::write(file(world), output.stdout).unwrap();
+}
+
+#[test]
+fn a_ledger_of_schema_2_is_backed_up_and_gone_on_with() {
+    let world = World::new();
+    take_in_ledger(&world, "schema-2.redb");
+    let standings: Vec<String> = (1..=4).map(|id| world.standing(id)).collect();
+    assert_eq!(standings, ["full 0", "new 225", "new 201", "new 0"]);
+    assert_eq!(world.copy(1)["verified"], "checksum");
+    let backups = names_in(&world.state().join("backup"));
+    assert!(backups.iter().any(|name| name.contains("before-schema-3")), "{backups:?}");
+    world.ok(&["ledger", "check"]);
+    assert!(world.ok(&["show", "1"]).stdout.contains("7 B sent  full"));
+    assert!(world.ok(&["log", "show"]).stdout.contains("the operators' own words"));
+    // What is new can be done with what is old: a folder that was published then may be replaced.
+    world.run(&["recopy", "1"]).expect(1).says("fault 201");
+    assert_eq!(world.standing(1), "full 201");
+    world.ok(&["recopy", "1", "--cancel"]);
+    world.ok(&["revert", "--id", "2", "--adopt"]);
+    world.ok(&["update", "--id", "3", "--set-state", "full", "--set-fault", "0"]);
+    let standings: Vec<String> = (1..=4).map(|id| world.standing(id)).collect();
+    assert_eq!(standings, ["full 0", "new 0", "full 0", "new 0"]);
+    world.ok(&["ledger", "check"]);
 }
 
 /// What the reading commands print of a sound ledger.

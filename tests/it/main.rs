@@ -5,11 +5,14 @@
 // A test fails by panicking, and a fixture's method that asserts hands its value on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wrong_self_convention)]
 
+mod adopt;
 mod adoption;
 mod away;
 mod basics;
+mod by_hand;
 mod clocks;
 mod database;
+mod diary;
 mod export;
 mod filelog;
 mod gone;
@@ -25,6 +28,7 @@ mod minidvodbtool;
 mod mounts;
 mod names;
 mod passes;
+mod recopy;
 mod roots;
 mod schema;
 mod shared;

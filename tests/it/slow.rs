@@ -216,12 +216,16 @@ pub struct Gate {
 impl Gate {
     /// A gate for `tool`, closed, for those calls whose arguments match a pattern of the shell.
     pub fn closed(world: &World, tool: &str, pattern: &str, hold: &Hold) -> Self {
+        Self::around(world, tool, &real(tool), pattern, hold)
+    }
+
+    /// A gate for a stand-in of a tool.
+    pub fn around(world: &World, tool: &str, real: &Utf8Path, pattern: &str, hold: &Hold) -> Self {
         const WAIT: &str = "echo >>\"$gate/reached\"\nwhile [ -e \"$gate/closed\" ]; do sleep 0.02; done";
         let folder = world.root.join(format!("gate.{tool}"));
         let bin = folder.join("bin");
         std::fs::create_dir_all(&bin).unwrap();
         std::fs::write(folder.join("closed"), "").unwrap();
-        let real = real(tool);
         let held = match hold {
             Hold::Before => format!("{WAIT}\nexec {real} \"$@\""),
             Hold::After => format!("{real} \"$@\"\nstatus=$?\n{WAIT}\nexit $status"),

@@ -81,6 +81,7 @@ impl Sshd {
         fs::create_dir_all(dir)?;
         let dir = dir.canonicalize_utf8()?;
         make_privilege_separation_folder()?;
+        fs::create_dir_all(dir.join(HOME))?;
         make_key(&dir.join(CLIENT_KEY))?;
         make_key(&dir.join(HOST_KEY))?;
         let mut sshd = Sshd { dir, options, user: user_name()?, port: 0, running: None };
@@ -370,10 +371,23 @@ impl Sshd {
             address = Ipv4Addr::LOCALHOST,
         );
         // A Match block reaches to the end of the file, so it has to come last.
-        let lines = &self.options.server_lines;
+        let lines = &self.with_own_home();
         let is_match = |line: &String| line.trim_start().to_ascii_lowercase().starts_with("match ");
         let (first, last) = lines.split_at(lines.iter().position(is_match).unwrap_or(lines.len()));
         format!("{}{own}{}", with_newlines(first), with_newlines(last))
+    }
+
+    /// The further lines, with a home for sessions that has nothing of the user's in it: what a login shell
+    /// reads there, and does, is not our business. sshd heeds the first `SetEnv` only.
+    fn with_own_home(&self) -> Vec<String> {
+        let home = format!("\"HOME={}\"", self.dir.join(HOME));
+        let mut lines = self.options.server_lines.clone();
+        match lines.iter_mut().find(|line| line.starts_with("SetEnv ")) {
+            Some(line) if line.contains("HOME=") => {}
+            Some(line) => line.push_str(&format!(" {home}")),
+            None => lines.insert(0, format!("SetEnv {home}")),
+        }
+        lines
     }
 
     fn write_client_config(&self) -> io::Result<()> {
@@ -445,6 +459,8 @@ impl Running {
 
 const CLIENT_KEY: &str = "client_key";
 const HOST_KEY: &str = "host_key";
+/// The home of the sessions.
+const HOME: &str = "session-home";
 const AUTHORIZED_KEYS: &str = "authorized_keys";
 const SERVER_CONFIG: &str = "sshd_config";
 

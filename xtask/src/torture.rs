@@ -124,14 +124,16 @@ impl Torture {
             let folder = Utf8Path::from_path(folder.path())
                 .context("the temporary folder is not UTF-8")?
                 .canonicalize_utf8()?;
-            let sshd = Sshd::start(&folder, SshdOptions::known_as(&[ALIAS]))?;
+            let path = slow_tools(&folder.join("tools"))?;
+            let options = SshdOptions::known_as(&[ALIAS]).server_line(&format!("SetEnv \"PATH={path}\""));
+            let sshd = Sshd::start(&folder, options)?;
             while !is_over.load(Ordering::Relaxed) {
                 let round = next.fetch_add(1, Ordering::Relaxed);
                 if round >= self.rounds {
                     break;
                 }
                 let number = self.seed + round;
-                tally.add(self.round(&folder, &sshd, number).with_context(|| {
+                tally.add(self.round(&folder, &sshd, &path, number).with_context(|| {
                     format!("round {number} (again with `cargo xtask torture --rounds 1 --seed {number}`)")
                 })?);
                 told(number);
@@ -142,13 +144,32 @@ impl Torture {
         (tally, result)
     }
 
-    fn round(&self, folder: &Utf8Path, sshd: &Sshd, number: u64) -> anyhow::Result<Tally> {
+    fn round(&self, folder: &Utf8Path, sshd: &Sshd, path: &str, number: u64) -> anyhow::Result<Tally> {
         let top = folder.join(format!("round-{number}"));
         std::fs::create_dir(&top)?;
         // Every third one is on this machine, without ssh.
         let sshd = (!number.is_multiple_of(3)).then_some(sshd);
-        let tally = Round::new(&self.binary, &top, sshd, number).run()?;
+        let tally = Round::new(&self.binary, &top, sshd, path, number).run()?;
         std::fs::remove_dir_all(&top)?;
         Ok(tally)
     }
+}
+
+/// The real sync and mv, which take a moment before they begin, so that there is a moment to strike in; a PATH
+/// that leads to them first.
+fn slow_tools(folder: &Utf8Path) -> anyhow::Result<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(folder)?;
+    let path = std::env::var("PATH").context("PATH is not set")?;
+    for (tool, seconds) in [("sync", "0.3"), ("mv", "0.03")] {
+        let real = path
+            .split(':')
+            .map(|place| Utf8Path::new(place).join(tool))
+            .find(|file| file.is_file())
+            .with_context(|| format!("{tool} is not in PATH"))?;
+        let file = folder.join(tool);
+        std::fs::write(&file, format!("#!/bin/sh\nsleep {seconds}\nexec '{real}' \"$@\"\n"))?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(format!("{folder}:{path}"))
 }

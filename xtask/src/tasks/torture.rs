@@ -17,7 +17,7 @@ pub(crate) struct Torture {
     /// the number of the first round; a round is made by its number (1)
     #[argh(option, default = "1")]
     seed: u64,
-    /// rounds at once (the number of processors)
+    /// rounds at once (twice the number of processors: a round waits more than it works)
     #[argh(option)]
     workers: Option<u64>,
     /// the program; else the release build of it is made
@@ -37,7 +37,7 @@ impl Torture {
                 .map_or_else(build_release, |binary| Ok(binary.canonicalize_utf8()?))?,
             seed: self.seed,
             rounds: self.rounds,
-            workers: self.workers.unwrap_or(processors).clamp(1, self.rounds),
+            workers: self.workers.unwrap_or(2 * processors).clamp(1, self.rounds),
         };
         let began = std::time::Instant::now();
         let tally = torture.run(&|number| println!("round {number} survived"))?;

@@ -32,6 +32,7 @@ pub(super) struct Round<'a> {
     binary: &'a Utf8Path,
     top: &'a Utf8Path,
     sshd: Option<&'a Sshd>,
+    path: &'a str,
     number: u64,
     noise: Noise,
     names: Vec<String>,
@@ -39,9 +40,15 @@ pub(super) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(binary: &'a Utf8Path, top: &'a Utf8Path, sshd: Option<&'a Sshd>, number: u64) -> Self {
+    pub(super) fn new(
+        binary: &'a Utf8Path,
+        top: &'a Utf8Path,
+        sshd: Option<&'a Sshd>,
+        path: &'a str,
+        number: u64,
+    ) -> Self {
         let names = (1..=COUNT).map(|id| format!("{GROUP}.{id}")).collect();
-        Self { binary, top, sshd, number, noise: Noise::new(number), names, tally: Tally::default() }
+        Self { binary, top, sshd, path, number, noise: Noise::new(number), names, tally: Tally::default() }
     }
 
     /// The whole round; what was struck, and when.
@@ -143,7 +150,7 @@ impl<'a> Round<'a> {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.binary);
         command.args(arguments).env_clear().current_dir(self.top);
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("PATH", self.path);
         command.env("HOME", self.top.join("home")).env("MINIDVODBCOPY_STATE_DIR", self.state());
         if let Some(sshd) = self.sshd {
             command.env("MINIDVODBCOPY_SSH_CONFIG", sshd.config_path());
@@ -222,7 +229,7 @@ impl<'a> Round<'a> {
             "flushing" => "flushing",
             "publishing" => "publishing",
             "recording" => "recording",
-            _ if ledger.attempts.is_empty() => "queueing",
+            _ if !struck.has_begun => "queueing",
             _ => "between two copies",
         })
     }

@@ -51,8 +51,9 @@ impl Aim {
             Self::Phase("sending") => 300_000,
             Self::Phase("verifying") => 120_000,
             Self::Phase("connecting") => 60_000,
-            Self::Phase("publishing" | "recording") => 15_000,
-            Self::Phase(_) => 500,
+            Self::Phase("publishing") => 60_000,
+            Self::Phase("recording") => 15_000,
+            Self::Phase(_) => 20_000,
             Self::Renamed | Self::Exchange => 0,
         }
     }
@@ -82,6 +83,8 @@ pub(super) struct Struck {
     pub(super) copy: u64,
     /// Its descendants.
     pub(super) descendants: Vec<u32>,
+    /// Whether it had begun a copy.
+    pub(super) has_begun: bool,
 }
 
 /// Where things can be seen.
@@ -121,7 +124,7 @@ impl Scene<'_> {
         noise: &mut Noise,
     ) -> anyhow::Result<Option<Struck>> {
         let published = self.count_published();
-        let mut descendants = Vec::new();
+        let (mut descendants, mut has_begun, mut seen) = (Vec::new(), false, String::new());
         loop {
             if pass.try_wait().context("waiting for the pass")?.is_some() {
                 return Ok(None);
@@ -129,6 +132,7 @@ impl Scene<'_> {
             let progress = self.progress();
             let is_its = progress["pid"] == pass.id();
             let phase = progress["phase"].as_str().filter(|_| is_its).unwrap_or_default();
+            has_begun |= !phase.is_empty();
             let is_reached = match aim {
                 Aim::Anywhere => true,
                 Aim::Queueing => is_its && progress["copy"] == 0,
@@ -139,14 +143,15 @@ impl Scene<'_> {
             if is_reached {
                 break;
             }
-            if phase == "publishing" && descendants.is_empty() {
+            if phase != seen && matches!(phase, "verifying" | "publishing") {
                 // Later there is no time for it.
                 descendants = processes::descendants(pass.id());
+                phase.clone_into(&mut seen);
             }
         }
         let delay = Duration::from_micros(noise.below(aim.delay_max_us()));
         spin_until(Instant::now() + delay);
-        if descendants.is_empty() {
+        if descendants.is_empty() || delay > Duration::from_millis(20) {
             descendants = processes::descendants(pass.id());
         }
         let progress = self.progress();
@@ -157,7 +162,7 @@ impl Scene<'_> {
         let is_its = progress["pid"] == pass.id();
         let phase = progress["phase"].as_str().filter(|_| is_its).unwrap_or_default().to_owned();
         let copy = progress["copy"].as_u64().filter(|_| is_its).unwrap_or_default();
-        Ok(Some(Struck { phase, copy, descendants }))
+        Ok(Some(Struck { phase, copy, descendants, has_begun }))
     }
 
     fn kill(&self, pass: u32, descendants: &[u32], victim: Victim, noise: &mut Noise) -> anyhow::Result<()> {
