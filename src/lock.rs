@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{IoContext, Result};
 use crate::holders;
 use crate::model::{Copy, Group, Host, Machine, Need, Phase};
+use crate::state;
 
 /// The content of a lock file is always so long, so that a shorter one leaves nothing of a longer one.
 const CONTENT_BYTES: usize = 1024;
@@ -77,12 +78,16 @@ impl PassLock {
         let path = file_of(state_dir, host, group);
         let folder = path.parent().unwrap_or(state_dir);
         fs::create_dir_all(folder).or_configuration(format!("cannot make the folder {folder}"))?;
+        // What is written of our progress must not end up in a file that somebody linked to.
+        state::expect_trusted(folder)?;
+        state::expect_trusted(&path)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(not_followed())
             .open(&path)
             .or_configuration(format!("cannot open the lock {path}"))?;
         match file.try_lock_exclusive() {
@@ -146,6 +151,16 @@ impl PassLock {
     }
 }
 
+/// Neither through a symlink, nor waiting for the other end of a pipe that stands there.
+fn not_followed() -> i32 {
+    (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed()
+}
+
+/// Opens a lock to look at it.
+fn open(path: &Utf8Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(not_followed()).open(path)
+}
+
 fn read(file: &File) -> Option<Progress> {
     let mut content = vec![0u8; CONTENT_BYTES];
     let count = file.read_at(&mut content, 0).ok()?;
@@ -169,7 +184,7 @@ fn each_held(state_dir: &Utf8Path, mut see: impl FnMut(Utf8PathBuf, Option<Progr
     for host in hosts.flatten() {
         let Ok(locks) = host.path().read_dir_utf8() else { continue };
         for lock in locks.flatten() {
-            if let Ok(file) = File::open(lock.path())
+            if let Ok(file) = open(lock.path())
                 && is_held(&file)
             {
                 see(lock.path().to_owned(), read(&file));
@@ -197,7 +212,7 @@ pub fn reserved_by_others(state_dir: &Utf8Path, machine: &Machine, own: u32) -> 
 /// Who holds the lock of a host and group at this moment, if anybody does.
 pub fn holder_now(state_dir: &Utf8Path, host: &Host, group: &Group) -> Option<String> {
     let path = file_of(state_dir, host, group);
-    let file = File::open(&path).ok()?;
+    let file = open(&path).ok()?;
     is_held(&file).then(|| holders::holder_of(&path))
 }
 

@@ -1,6 +1,7 @@
 //! The state folder: where it is, and whether it may be used.
 //!
-//! Invariant: private to its owner (0700), and never on a file system whose locks or writes cannot be trusted.
+//! Invariant: it is its user's own and private (0700), what is in it is what it seems and not a symlink to
+//! somewhere else, and it is never on a file system whose locks or writes cannot be trusted.
 
 use std::ffi::OsString;
 use std::fs;
@@ -72,9 +73,13 @@ pub fn check(dir: &Utf8Path) -> Result<()> {
         return Err(Error::configuration(format!("the state folder {dir} is not a folder"))
             .hint("name another one with --state-dir DIR or MINIDVODBCOPY_STATE_DIR"));
     }
+    expect_own(dir, &meta, "the state folder ")?;
     if meta.mode() & 0o022 != 0 {
         return Err(Error::configuration(format!("the state folder {dir} can be written by others"))
             .hint(format!("type: chmod 700 '{dir}'")));
+    }
+    for name in ["ledger.redb", "locks", "backup", "manifests"] {
+        expect_trusted(&dir.join(name))?;
     }
     let stats = rustix::fs::statfs(dir.as_std_path()).or_configuration(format!("cannot look at {dir}"))?;
     if let Some(kind) = unsafe_kind(stats.f_type.cast_unsigned()) {
@@ -84,6 +89,43 @@ pub fn check(dir: &Utf8Path) -> Result<()> {
         .hint("name a folder on a local disk with --state-dir DIR or MINIDVODBCOPY_STATE_DIR"));
     }
     Ok(())
+}
+
+/// Refuses what is in the state folder and is a symlink, somebody else's, or can be written by others; what is
+/// not there is none of these.
+///
+/// # Errors
+/// 78, with the way out.
+pub fn expect_trusted(path: &Utf8Path) -> Result<()> {
+    let meta = match path.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).or_configuration(format!("cannot look at {path}")),
+    };
+    if meta.is_symlink() {
+        return Err(Error::configuration(format!("{path} is a symlink, which is not followed"))
+            .hint("look at where it leads and who made it; the state folder itself may be a symlink, or lie elsewhere (--state-dir DIR)"));
+    }
+    expect_own(path, &meta, "")?;
+    if meta.mode() & 0o022 != 0 {
+        return Err(Error::configuration(format!("{path} can be written by others"))
+            .hint(format!("type: chmod go-w {}", crate::ui::shell_word(path))));
+    }
+    Ok(())
+}
+
+/// Refuses what belongs to another user: they could change it under our hands, and what we made in it would
+/// stop their own passes.
+fn expect_own(path: &Utf8Path, meta: &fs::Metadata, what: &str) -> Result<()> {
+    if meta.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(Error::configuration(format!("{what}{path} belongs to another user, of id {}", meta.uid())).hint(
+        format!(
+            "run this as that user (sudo -u '#{}'), or name a folder of your own with --state-dir DIR",
+            meta.uid()
+        ),
+    ))
 }
 
 /// File systems over a network, by the magic numbers of statfs(2).

@@ -1,6 +1,7 @@
 //! `revert`: clears the fault of copies that are still new, so that the next pass tries them again.
 
 use super::by_hand::{self, Meant};
+use super::copies::{Choice, WithoutLedger, each_chunk};
 use crate::cli::Revert;
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Fault, Scope};
@@ -26,27 +27,26 @@ pub(super) fn carry_out(
     }
     let meant = |copy: &Copy| is_meant(words, copy) && copy.is_new() && copy.fault().is_some();
     let taken = if words.adopt { Taken::Adopt } else { Taken::Refuse };
-    let reverted = match words.dry_run || !context.ledger.exists() {
-        true => super::read_if_any(context, |ledger| {
-            let mut found = Vec::new();
-            ledger.each_copy(|copy| {
-                if meant(&copy) {
-                    found.push(copy);
-                }
-                Ok(true)
-            })?;
-            Ok(found)
-        })?,
-        false => by_hand::revert(context, Meant::Each(&meant), taken)?,
+    let tell = |copies: &[Copy]| -> Result<usize> {
+        copies.iter().try_for_each(|copy| say(&line(copy, words.dry_run, taken)))?;
+        Ok(copies.len())
     };
-    for copy in &reverted {
-        say(&line(copy, words.dry_run, taken))?;
+    let mut count = 0;
+    if words.dry_run || !context.ledger.exists() {
+        let choice =
+            Choice { id: words.id, limit: None, is_wanted: &meant, without_ledger: WithoutLedger::Empty };
+        each_chunk(context, &choice, &|copy, _| Ok(copy.clone()), |copies| {
+            count += tell(&copies)?;
+            Ok(())
+        })?;
+    } else {
+        count = tell(&by_hand::revert(context, Meant::Each(&meant), taken)?)?;
     }
-    if reverted.is_empty() {
+    if count == 0 {
         context.ui.notice("no new copy with a fault is meant; nothing was cleared");
     }
     say_what_stays(context, words)?;
-    Ok(reverted.len())
+    Ok(count)
 }
 
 fn is_meant(words: &Revert, copy: &Copy) -> bool {

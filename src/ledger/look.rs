@@ -543,6 +543,15 @@ pub(super) fn schema_version(meta: &impl ReadableTable<&'static str, &'static [u
     decode(&Place::new(tables::META.name(), meta::SCHEMA), bytes.value())
 }
 
+/// The digests as they were kept, which every schema keeps in the same place.
+pub(super) fn kept_digests(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Digests, Failure> {
+    let bytes = meta.get(meta::DIGESTS)?;
+    let bytes = bytes.ok_or_else(|| Failure::Damaged("it has no digests".to_owned()))?;
+    decode(&Place::new(tables::META.name(), meta::DIGESTS), bytes.value())
+}
+
 pub(super) fn stray_place((minidvodb_id, row_id): (u64, u64)) -> Place<'static> {
     Place::new(tables::STRAYS.name(), format!("{minidvodb_id}/{row_id}"))
 }

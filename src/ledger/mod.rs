@@ -9,6 +9,8 @@ mod backup;
 mod change;
 mod check;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 #[path = "../../tests/fuzz/ledger.rs"]
 mod fuzz;
 mod look;

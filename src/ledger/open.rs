@@ -116,8 +116,14 @@ pub(super) fn write<T>(
     })
 }
 
-/// Takes the steps from an older schema to this program's, after a backup.
+/// Takes the steps from an older schema to this program's, after a check and a backup: a damaged ledger is left
+/// as it is, whatever its schema.
 fn bring_up_to_date(ledger: &Ledger, first_step: usize) -> Result<(), Failure> {
+    let db = open_for_reading(ledger)?;
+    if fit_of(&db)? != migrations::Fit::Current {
+        check_older(&db)?;
+    }
+    drop(db);
     ledger.back_up(&format!("before-schema-{}", migrations::CURRENT))?;
     let db = open_for_writing(ledger, true)?;
     // Another process may have been quicker.
@@ -164,6 +170,18 @@ fn snapshot(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
     Ok(Snapshot { tables })
 }
 
+/// Compares the tables of an older schema with their digests.
+fn check_older(db: &ReadOnlyDatabase) -> Result<(), Failure> {
+    let txn = db.begin_read()?;
+    let kept = look::kept_digests(&txn.open_table(tables::META)?)?;
+    let found = ReadTables::digests_there(&txn)?;
+    let is_lost = |name: &&String| found.get(*name) != kept.get(*name);
+    match kept.keys().chain(found.keys()).find(is_lost) {
+        None => Ok(()),
+        Some(table) => Err(Failure::Damaged(format!("entries of table {table} were lost or changed"))),
+    }
+}
+
 /// Whether the ledger is of this program's schema, whose version every schema keeps in the same place.
 fn fit_of(db: &impl ReadableDatabase) -> Result<migrations::Fit, Failure> {
     let meta = db.begin_read()?.open_table(tables::META).map_err(|error| no_ledger(error.into()))?;
@@ -208,7 +226,7 @@ fn rehearse_recovery(ledger: &Ledger) -> Result<(), Failure> {
     let db = builder(false).open_read_only(copy.path())?;
     match fit_of(&db)? {
         migrations::Fit::Current => snapshot(&db)?.check_digests(),
-        migrations::Fit::Older { .. } => Ok(()),
+        migrations::Fit::Older { .. } => check_older(&db),
     }
 }
 

@@ -196,6 +196,20 @@ macro_rules! tables {
                 Ok(Self { meta: txn.open_table(META)?, $($field: txn.open_table($definition)?,)* })
             }
 
+            /// The digests of the tables that an older program knew, by reading all that are there.
+            pub(super) fn digests_there(txn: &redb::ReadTransaction) -> Result<Digests, Failure> {
+                let mut digests = Digests::new();
+                $(match txn.open_table($definition) {
+                    Ok(table) => {
+                        digests.insert($definition.name().to_owned(), digest_of($definition.name(), &table)?);
+                    }
+                    Err(redb::TableError::TableDoesNotExist(_)) => {}
+                    Err(error) => return Err(error.into()),
+                })*
+                digests.insert(META.name().to_owned(), digest_of_meta(&txn.open_table(META)?)?);
+                Ok(digests)
+            }
+
             /// The digests as the tables are, by reading all of them.
             pub(super) fn digests(&self) -> Result<Digests, Failure> {
                 let mut digests = Digests::new();

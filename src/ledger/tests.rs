@@ -254,7 +254,7 @@ fn of_the_log_the_last_ten_thousand_entries_are_kept() {
 }
 
 /// Makes the ledger one of schema 1, which had fewer tables and nothing of databases.
-fn make_old(desk: &Desk) {
+pub(super) fn make_old(desk: &Desk) {
     use super::records::{Place, decode, encode};
     use super::tables::{
         AHEAD, BUCKETS, DIGESTS, Digests, LOG, META, STRAYS, SYNCED, TOMBSTONES, digest_of_meta,

@@ -30,8 +30,8 @@ pub(crate) struct Idle {
     runs: u32,
 }
 
-const GROUP: &str = "Idle";
-const HOST: &str = "localhost";
+pub(super) const GROUP: &str = "Idle";
+pub(super) const HOST: &str = "localhost";
 const SOURCE_MISSING: i64 = 201;
 
 impl Idle {
@@ -74,7 +74,7 @@ impl Idle {
 }
 
 /// A ledger that knows this many minidvodbs, none of which is there, and one target on this machine.
-fn prepare(top: &Utf8Path, binary: Utf8PathBuf, count: u64) -> anyhow::Result<Program> {
+pub(super) fn prepare(top: &Utf8Path, binary: Utf8PathBuf, count: u64) -> anyhow::Result<Program> {
     let destination = top.join("there");
     fs::create_dir_all(&destination)?;
     let ssh_config = top.join("ssh_config");
@@ -93,7 +93,7 @@ fn prepare(top: &Utf8Path, binary: Utf8PathBuf, count: u64) -> anyhow::Result<Pr
     Ok(program)
 }
 
-fn queue_all(program: &Program, count: u64) -> anyhow::Result<()> {
+pub(super) fn queue_all(program: &Program, count: u64) -> anyhow::Result<()> {
     program.quietly(&["stage", "off", "load"])?;
     program.quietly(&["stage", "off", "run"])?;
     pass(program, 0)?;
@@ -111,7 +111,7 @@ fn rest_all(program: &Program, top: &Utf8Path) -> anyhow::Result<()> {
 }
 
 /// Lets a pass try every copy; their sources are missing, and that waits for a person.
-fn fault_all(program: &Program, count: u64) -> anyhow::Result<Sample> {
+pub(super) fn fault_all(program: &Program, count: u64) -> anyhow::Result<Sample> {
     program.quietly(&["stage", "on"])?;
     let sample = pass(program, 1)?;
     let faulted = program.count_copies("new", SOURCE_MISSING)?;
@@ -124,7 +124,7 @@ fn pass(program: &Program, code: i32) -> anyhow::Result<Sample> {
     time(program.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()), code)
 }
 
-fn ledger_bytes(state_dir: &Utf8Path) -> anyhow::Result<u64> {
+pub(super) fn ledger_bytes(state_dir: &Utf8Path) -> anyhow::Result<u64> {
     let ledger = state_dir.join("ledger.redb");
     Ok(fs::metadata(&ledger).with_context(|| format!("{ledger}: cannot be read"))?.len())
 }

@@ -4,6 +4,7 @@
 
 mod figures;
 mod idle;
+mod resources;
 mod sync;
 mod transfer;
 
@@ -16,7 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::target_dir;
 
 /// measure: `bench transfer` against rsync alone, `bench idle` for passes with nothing to do, `bench sync`
-/// against what the database server alone needs
+/// against what the database server alone needs, `bench resources` for memory
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Bench {
@@ -30,6 +31,7 @@ enum What {
     Transfer(transfer::Transfer),
     Idle(idle::Idle),
     Sync(sync::Sync),
+    Resources(resources::Resources),
 }
 
 impl Bench {
@@ -38,6 +40,7 @@ impl Bench {
             What::Transfer(transfer) => transfer.run(),
             What::Idle(idle) => idle.run(),
             What::Sync(sync) => sync.run(),
+            What::Resources(resources) => resources.run(),
         }
     }
 }
