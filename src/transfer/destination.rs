@@ -177,9 +177,13 @@ fn parse_identity(text: &str) -> Option<Identity> {
     Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
 }
 
+/// A script that gives a staging folder its final name keeps it open under this number, and so do its children.
+pub(super) const MARK_FD: u32 = 9;
+
 /// Ends what an earlier attempt has left running there: an rsync whose connection was cut off without a word
-/// may sleep for hours, wake up, and write into the folder that has its final name by then. Such a process
-/// works in the staging folder, and is known by that.
+/// may sleep for hours, wake up, and write into the folder that has its final name by then; and a rename that
+/// did not come back may be made when the folder is being sent again. Such a process works in the staging
+/// folder, or keeps it open, and is known by that.
 ///
 /// # Errors
 /// 242 where one does not end.
@@ -200,6 +204,11 @@ pub fn end_orphans(
     [ \"$c\" = rsync ] || continue
     kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
   done
+  for p in $(find /proc/[0-9]*/fd/{MARK_FD} -maxdepth 0 -lname {itself} -printf '%h\\n' 2>/dev/null); do
+    p=${{p%/fd}}; c=; read -r c 2>/dev/null < \"$p/comm\"
+    case $c in sh|dash|bash|ksh|busybox|mv) ;; *) continue;; esac
+    kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
+  done
   [ -n \"$alive\" ] || exit 0
   sleep 0.5
 done
@@ -209,7 +218,8 @@ exit 1"
     if answer.status == 0 {
         return Ok(());
     }
-    let message = format!("an rsync of an earlier attempt at {} does not end: {}", place.path, answer.text());
+    let message =
+        format!("a process of an earlier attempt at {} does not end: {}", place.path, answer.text());
     Err(Halt::fault(Fault::Stalled, message))
 }
 
@@ -467,6 +477,7 @@ pub fn publish(
         "cd -P -- {at} || exit 1
 if [ -e ./{name} ] || [ -L ./{name} ]; then exit 25; fi
 [ \"$(stat -c '%d %i' -- ./{staging})\" = '{device} {inode}' ] || {{ echo 'the staging folder is another one now'; exit 1; }}
+exec {MARK_FD}<./{staging} || exit 1
 mode=$(stat -c %a -- ./{staging}) || exit 1
 [ -w ./{staging} ] || chmod u+w -- ./{staging} || exit 1
 mv -nT -- ./{staging} ./{name} || exit 1

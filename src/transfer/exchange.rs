@@ -4,7 +4,7 @@
 //! the new one is whole beside it. Killed at any moment, both are whole, and one of them has the name or is one
 //! rename away from it: [`settle`] makes that rename.
 
-use super::destination::{Identity, Place, View};
+use super::destination::{Identity, MARK_FD, Place, View};
 use super::script::quote;
 use super::shell::Connection;
 use super::{Halt, Setting, Watch, outcome};
@@ -53,6 +53,7 @@ cd -P -- {at} || exit 1
 name=./{name} staging=./{staging} old=./{old} is_old={is_old} is_new={is_new}
 id() {{ stat -c '%d %i' -- \"$1\" 2>/dev/null; }}
 is_free() {{ [ ! -e \"$1\" ] && [ ! -L \"$1\" ]; }}
+[ -L \"$staging\" ] || [ ! -d \"$staging\" ] || exec {MARK_FD}<\"$staging\" || exit 1
 ",
         at = quote(at),
         name = quote(name),

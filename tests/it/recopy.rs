@@ -451,6 +451,44 @@ fn killed_again_while_it_is_settled_the_pass_after_that_goes_on() {
 }
 
 #[test]
+fn a_rename_that_hung_at_the_far_end_is_not_made_when_the_folder_is_being_sent_again() {
+    for is_there in [true, false] {
+        let world = World::with_sshd();
+        slow::prepare(&world, HOST, 1);
+        let mut updated = Updated { world, host: HOST, way: Way::Renames, id: 1 };
+        Way::Renames.mv(&updated.world);
+        if is_there {
+            slow::copy_now(&updated.world, HOST).expect(0);
+            updated.update();
+        }
+        slow::set_rate(&updated.world, HOST, "0");
+        let program = updated.world.root.join("bin/mv");
+        let gate = Gate::around(&updated.world, "mv", &program, "*' -nT -- '*", &Hold::Before);
+        updated.use_tools(&[&gate.bin]);
+        let pass = if is_there { updated.start_recopy() } else { updated.world.start(&["run"]) };
+        gate.wait(1);
+        slow::kill_alone(pass);
+        // The source is another one by then.
+        fs::remove_dir_all(updated.source()).unwrap();
+        dvo::make(&updated.source(), slow::SHAPE, 4711).unwrap();
+        slow::set_rate(&updated.world, HOST, slow::RATE);
+        let next = updated.world.start(&["run"]);
+        eventually("it is sent again", || slow::child_with(&next, "--partial-dir").is_some());
+        gate.open();
+        let is_whole = || match updated.there().exists() {
+            true => updated.is_old(&updated.there()) || updated.is_new(&updated.there()),
+            false => !is_there,
+        };
+        while slow::child_with(&next, "--partial-dir").is_some() {
+            assert!(is_whole(), "a half folder has its name");
+        }
+        finish(next).expect(0).is_silent();
+        assert_eq!(updated.world.standing(1), "full 0");
+        slow::expect_only(&updated.world, &["ThreePi.1"]);
+    }
+}
+
+#[test]
 fn ended_by_sigterm_between_the_renames_the_next_pass_goes_on() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut updated = Updated::behind_another(HERE, Way::Renames);
