@@ -101,7 +101,8 @@ fn a_state_folder_of_another_user_is_refused() {
     for place in [world.state(), world.state().join("ledger.redb"), world.state().join("locks")] {
         chown(&place, Some(65_534), Some(65_534)).unwrap();
         for words in COMMANDS {
-            world.run(words).expect(78).says(&format!("{place} belongs to another user, of id 65534"));
+            let ran = finish(world.own_command(words).spawn().unwrap());
+            ran.expect(78).says(&format!("{place} belongs to another user, of id 65534"));
         }
         chown(&place, Some(0), Some(0)).unwrap();
     }

@@ -125,8 +125,20 @@ impl World {
         self.root.join("source").join(name)
     }
 
-    /// The binary with arguments, in the cleared environment.
+    /// The binary with arguments, in the cleared environment; as the user to whom the state folder was given.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        use std::os::unix::fs::MetadataExt as _;
+        let command = self.own_command(arguments);
+        match std::fs::metadata(self.state()) {
+            Ok(meta) if meta.uid() != rustix::process::geteuid().as_raw() => {
+                super::slow::unprivileged(self, command)
+            }
+            _ => command,
+        }
+    }
+
+    /// The same as the tests' own user, whoever has the state folder.
+    pub fn own_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_minidvodbcopy"));
         command.args(arguments).env_clear().current_dir(&self.root);
         self.set_environment(&mut command);
