@@ -1070,6 +1070,7 @@ fn unrecognized(path: &[&'static str], typed: &str) -> String {
 /// `help X` into `X --help`, `import -` into its file. The options of the top level come first, apart.
 fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut front, mut words, mut is_literal) = (Vec::new(), Vec::new(), false);
+    let mut wants_help = false;
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let word = utf8(argument)?;
@@ -1082,7 +1083,7 @@ fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
                 is_literal = true;
                 words.push(word);
             }
-            "-h" => words.push("--help".to_owned()),
+            "-h" | "--help" => wants_help = true,
             // It stands in front, where the parser takes it, whatever command it was typed behind.
             "-V" | "--version" => front.push("--version".to_owned()),
             "-v" | "--verbose" | "-q" | "--quiet" => front.push(word),
@@ -1108,9 +1109,13 @@ fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
         }
     }
     if words.first().is_some_and(|first| first == "help") {
-        words.rotate_left(1);
-        words.pop();
-        words.push("--help".to_owned());
+        words.remove(0);
+        wants_help = true;
+    }
+    if wants_help {
+        // Behind the command, of which the parser then tells, wherever it was typed.
+        let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        words.insert(end, "--help".to_owned());
     }
     Ok((front, words))
 }

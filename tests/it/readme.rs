@@ -14,6 +14,7 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Stdio;
 
+use camino::Utf8PathBuf;
 use regex::Regex;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -30,7 +31,7 @@ const PATHS: [(&str, &str); 4] = [
 ];
 
 /// What differs from run to run, and the word that it is compared as.
-const VOLATILE: [(&str, &str); 12] = [
+const VOLATILE: [(&str, &str); 13] = [
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?Z?)?", "TIME"),
     (r"/[^ ,]*, \d+ % used", "MOUNT, N % used"),
     (r"\b\d+(\.\d+)? ?%( used)?", "N %$2"),
@@ -41,6 +42,7 @@ const VOLATILE: [(&str, &str); 12] = [
     (r"\brsync \d+\.\d+(\.\d+)?", "rsync VERSION"),
     (r"\bOpenSSH_[^ ,]+", "OpenSSH_VERSION"),
     (r"\b[0-9a-f]{16}\b", "LEDGER"),
+    (r"\b\w+@[\w.]+: Permission", "USER@HOST: Permission"),
     (r"\b[\d,]+ inodes", "N inodes"),
     (r"(ext4|xfs|btrfs|tmpfs|overlayfs|ext2/ext3)\b", "FILESYSTEM"),
 ];
@@ -136,18 +138,25 @@ fn steps(text: &[&str], first: usize) -> Vec<Step> {
     steps
 }
 
+/// The folder that stands for a path of README; as long as it, where it can be, so that tables come out alike.
+fn folder(world: &World, shown: &str, name: &str) -> Utf8PathBuf {
+    let plain = world.root.join(name);
+    let missing = if name == "there" { shown.len().saturating_sub(plain.as_str().len()) } else { 0 };
+    Utf8PathBuf::from(format!("{plain}{}", "_".repeat(missing)))
+}
+
 /// The paths of README in a text, as they are in the world.
 fn here(world: &World, text: &str) -> String {
     PATHS
         .iter()
-        .fold(text.to_owned(), |text, (shown, folder)| text.replace(shown, world.root.join(folder).as_str()))
+        .fold(text.to_owned(), |text, (shown, name)| text.replace(shown, folder(world, shown, name).as_str()))
 }
 
 /// The world's paths in a text, as README has them.
 fn shown(world: &World, text: &str) -> String {
     let text = PATHS
         .iter()
-        .fold(text.to_owned(), |text, (shown, folder)| text.replace(world.root.join(folder).as_str(), shown));
+        .fold(text.to_owned(), |text, (shown, name)| text.replace(folder(world, shown, name).as_str(), shown));
     text.replace(world.root.as_str(), "/home/ipp")
 }
 
@@ -238,7 +247,11 @@ fn what_readme_shows_is_what_is_printed() {
     let mut renewed: Vec<(std::ops::Range<usize>, String)> = Vec::new();
     for Block { lines: range, world: name, event, steps } in blocks {
         if !worlds.iter().any(|(known, _)| *known == name) {
-            worlds.push((name.clone(), world(&name)));
+            let world = world(&name);
+            for (shown, name) in PATHS.iter().filter(|(_, name)| *name == "there") {
+                std::fs::create_dir_all(folder(&world, shown, name)).unwrap();
+            }
+            worlds.push((name.clone(), world));
         }
         let (_, world) = worlds.iter_mut().find(|(known, _)| *known == name).unwrap();
         if let Some(event) = event {

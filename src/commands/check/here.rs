@@ -20,13 +20,20 @@ const LOOKED_AT: usize = 1_000;
 /// Tries everything on this machine; says whether the ledger, if there is one, can be read.
 pub(super) fn examine(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
     findings.begin("this machine")?;
-    let has_folder = state_folder(context, findings)?;
-    let can_read = if has_folder {
-        locks(context, findings)?;
-        ledger(context, findings)?
-    } else {
-        findings.not_tried(&["file locks", "ledger"], "there is no state folder that can be used")?;
-        false
+    let folder = state_folder(context, findings)?;
+    let can_read = match folder {
+        Folder::Usable => {
+            locks(context, findings)?;
+            ledger(context, findings)?
+        }
+        Folder::NotYet => {
+            findings.not_tried(&["file locks"], "there is no state folder yet")?;
+            ledger(context, findings)?
+        }
+        Folder::Unusable => {
+            findings.not_tried(&["file locks", "ledger"], "there is no state folder that can be used")?;
+            false
+        }
     };
     program(context, findings, "rsync")?;
     program(context, findings, "ssh")?;
@@ -39,24 +46,31 @@ pub(super) fn examine(context: &Context, findings: &mut Findings<'_>) -> Result<
     Ok(can_read)
 }
 
-fn state_folder(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
+/// What becomes of the state folder.
+enum Folder {
+    Usable,
+    NotYet,
+    Unusable,
+}
+
+fn state_folder(context: &Context, findings: &mut Findings<'_>) -> Result<Folder> {
     let dir = &context.state_dir;
     if let Err(error) = state::check(dir) {
         findings.fail_by("state folder", &error)?;
-        return Ok(false);
+        return Ok(Folder::Unusable);
     }
     if !dir.is_dir() {
         findings.advise(
             "state folder",
             format!("{dir} is not there yet: the first command that has something to keep makes it"),
-            vec![own_command(context, &["minidvodb", "import", "minidvodbs.csv"])],
+            Vec::new(),
         )?;
-        return Ok(false);
+        return Ok(Folder::NotYet);
     }
     if let Err(error) = tempfile::tempfile_in(dir) {
         let mend = vec![format!("ls -ld {0} && df -h {0}", ui::shell_word(dir))];
         findings.fail("state folder", format!("{dir}: nothing can be written there: {error}"), mend)?;
-        return Ok(false);
+        return Ok(Folder::Unusable);
     }
     match fs2::available_space(dir) {
         Ok(free) if free < ROOM_MIN_BYTES => findings.advise(
@@ -72,7 +86,7 @@ fn state_folder(context: &Context, findings: &mut Findings<'_>) -> Result<bool> 
             findings.advise("state folder", format!("{dir}: its room is not known: {error}"), Vec::new())?
         }
     }
-    Ok(true)
+    Ok(Folder::Usable)
 }
 
 /// Whether a lock really keeps another one out, which some file systems only pretend.
