@@ -184,13 +184,15 @@ function __minidvodbcopy_typed --description 'the command and the verb that were
     end
 end
 function __minidvodbcopy_is --description 'exactly these, and nothing else'
-    test (string join ' ' (__minidvodbcopy_typed)) = \"$argv\"
+    set -l typed (__minidvodbcopy_typed)
+    test \"$typed\" = \"$argv\"
 end
 function __minidvodbcopy_in --description 'these, and perhaps operands'
     set -l typed (__minidvodbcopy_typed)
-    test (string join ' ' $typed[1..(count $argv)]) = \"$argv\"
+    set -l most (count $argv)
+    test \"$typed[1..$most]\" = \"$argv\"
 end
-complete -c minidvodbcopy -n '__minidvodbcopy_is \"\"' -f
+complete -c minidvodbcopy -n __minidvodbcopy_is -f -a help -d 'what a command takes, with examples'
 ",
         valued(forms).iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(" ")
     );
@@ -202,11 +204,7 @@ complete -c minidvodbcopy -n '__minidvodbcopy_is \"\"' -f
 
 fn fish_form(text: &mut String, form: &Form, forms: &[Form]) {
     let key = key(form);
-    let exactly = if key.is_empty() {
-        "__minidvodbcopy_is \"\"".to_owned()
-    } else {
-        format!("__minidvodbcopy_is {key}")
-    };
+    let exactly = format!("__minidvodbcopy_is {key}");
     for word in &form.words {
         let path: Vec<&str> = form.path.iter().chain([word]).copied().collect();
         let about = forms.iter().find(|form| form.path == path).map_or("", |form| form.about.as_str());

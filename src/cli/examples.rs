@@ -93,7 +93,7 @@ const EXAMPLES: [(&str, &str, &str); 56] = [
     ),
     (
         "minidvodbtool",
-        "minidvodbcopy minidvodbtool -listminidvodbcopy -pending",
+        "minidvodbcopy minidvodbtool -listminidvodbcopy -destination_host ipp0222 -limit 5",
         "as the old tool printed it",
     ),
     ("minidvodbtool", "minidvodbcopy minidvodbtool -h", "its own help"),

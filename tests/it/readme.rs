@@ -30,8 +30,16 @@ const PATHS: [(&str, &str); 4] = [
     ("/home/ipp", "home"),
 ];
 
-/// What differs from run to run, and the word that it is compared as.
-const VOLATILE: [(&str, &str); 13] = [
+/// What differs from run to run or from machine to machine, and the word that it is compared as; in this order.
+const VOLATILE: [(&str, &str); 21] = [
+    // Lines of `check` that were broken to fit.
+    (r"\n {23}", " "),
+    (r"(?m)^ +(ok|advice) +(rsync|ssh|cron) .*(\n +type: .*)*$", "$2"),
+    (r"\d+ ok, \d+ advised", "N ok, N advised"),
+    (r"\b\d+(\.\d+){3} is \d+(\.\d+){3}, port \d+", "ADDRESS"),
+    (r"\(Linux [^)]*\)", "(SYSTEM)"),
+    (r"\S+ \([\w/]+\) on /\S*", "FILESYSTEM"),
+    (r"\d\.\d\d s (behind|ahead of)", "CLOCK"),
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?Z?)?", "TIME"),
     (r"/[^ ,]*, \d+ % used", "MOUNT, N % used"),
     (r"\b\d+(\.\d+)? ?%( used)?", "N %$2"),
@@ -39,12 +47,14 @@ const VOLATILE: [(&str, &str); 13] = [
     (r"\b\d+(\.\d+)? m?s\b", "SECONDS"),
     (r"\b\d+\.\d\d\b", "FLOAT"),
     (r"\b(process|pid) \d+", "$1 PID"),
-    (r"\brsync \d+\.\d+(\.\d+)?", "rsync VERSION"),
+    (r"\brsync +(version )?v?\d+\.\d+(\.\d+)?", "rsync VERSION"),
     (r"\bOpenSSH_[^ ,]+", "OpenSSH_VERSION"),
     (r"\b[0-9a-f]{16}\b", "LEDGER"),
     (r"\b\w+@[\w.]+: Permission", "USER@HOST: Permission"),
-    (r"\b[\d,]+ inodes", "N inodes"),
-    (r"(ext4|xfs|btrfs|tmpfs|overlayfs|ext2/ext3)\b", "FILESYSTEM"),
+    (r"(, )?\b[\d,]+ inodes", ", N inodes"),
+    // Where rsync lies in a folder of its own, the lines for cron name it.
+    (r"PATH=\S+ ", ""),
+    (r"(?m)^Environment=PATH=.*\n", ""),
 ];
 
 /// A README's block.
@@ -77,6 +87,13 @@ fn world(name: &str) -> World {
             std::fs::write(world.root.join("minidvodbs.csv"), list).unwrap();
             world
         }
+        "first minutes" => {
+            let world = World::with_sshd();
+            world.make("2026/ThreePi.1", Shape::tiny());
+            world.make("2026/ThreePi.2", Shape::tiny());
+            world
+        }
+        "cron" => World::new(),
         other => panic!("README.md shows the world '{other}', which is not one of `world`"),
     }
 }
@@ -92,6 +109,10 @@ fn befall(world: &mut World, event: &str) {
             );
             world.import_text(&list).expect(0);
             world.sshd().revoke_key().unwrap();
+        }
+        "its path was mistyped" => {
+            world.sshd().restore_key().unwrap();
+            world.ok(&["target", "add", "ThreePi", "ipp0222", "/data/ipp022.0/gpc1/ThreePi"]);
         }
         other => panic!("README.md shows the event '{other}', which is not one of `befall`"),
     }
@@ -154,9 +175,13 @@ fn here(world: &World, text: &str) -> String {
 
 /// The world's paths in a text, as README has them.
 fn shown(world: &World, text: &str) -> String {
-    let text = PATHS
-        .iter()
-        .fold(text.to_owned(), |text, (shown, name)| text.replace(folder(world, shown, name).as_str(), shown));
+    let text = PATHS.iter().fold(text.to_owned(), |text, (shown, name)| {
+        text.replace(folder(world, shown, name).as_str(), shown)
+    });
+    let text = text.replace(env!("CARGO_BIN_EXE_minidvodbcopy"), "/usr/local/bin/minidvodbcopy");
+    // Of the fixture's own ssh_config a user knows nothing.
+    let config = world.sshd.as_ref().map(|sshd| format!(" -F {}", sshd.config_path()));
+    let text = config.map_or(text.clone(), |config| text.replace(&config, ""));
     text.replace(world.root.as_str(), "/home/ipp")
 }
 

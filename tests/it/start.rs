@@ -98,7 +98,19 @@ fn every_command_has_examples_and_each_can_be_typed_as_it_stands() {
         .filter(|(_, code)| **code != 0)
         .map(|(example, code)| (example.as_str(), *code))
         .collect();
-    expect_test::expect![[r#""#]].assert_debug_eq(&others);
+    expect_test::expect![[r#"
+        [
+            (
+                "minidvodbcopy sync",
+                78,
+            ),
+            (
+                "minidvodbcopy sync --dry-run",
+                78,
+            ),
+        ]
+    "#]]
+    .assert_debug_eq(&others);
 }
 
 #[test]
@@ -150,7 +162,36 @@ fn in_an_empty_place_every_command_says_what_to_do_and_makes_nothing_it_need_not
         told.push_str(&format!("{typed}: {}: {}\n", ran.code, super::shown::shown(&world, first)));
     }
     assert!(!world.state().exists(), "nothing was made");
-    expect_test::expect![[r#""#]].assert_eq(&told);
+    expect_test::expect![[r#"
+        list: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        list --format json: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        show 1: 2: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        revert --all: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        update --id 1 --set-fault 0: 78: minidvodbcopy: there is no ledger in ROOT/state
+        recopy 1: 78: minidvodbcopy: there is no ledger in ROOT/state
+        export: 78: minidvodbcopy: there is no ledger in ROOT/state
+        run: 78: minidvodbcopy: there is no ledger in ROOT/state
+        run --dry-run: 78: minidvodbcopy: there is no ledger in ROOT/state
+        ledger check: 78: minidvodbcopy: there is no ledger in ROOT/state
+        ledger backup: 78: minidvodbcopy: there is no ledger in ROOT/state
+        ledger compact: 78: minidvodbcopy: there is no ledger in ROOT/state
+        database show: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        database del: 2: minidvodbcopy: no database is set
+        sync: 78: minidvodbcopy: no database is set
+        log show: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        source show: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        source del /data: 2: minidvodbcopy: /data is not one of the folders that minidvodbs may be copied from
+        stage show: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        target show: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        target del ipp0222 ThreePi: 2: minidvodbcopy: there is no target ThreePi to ipp0222
+        host show: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        host del ipp0222: 2: minidvodbcopy: the host ipp0222 is not known
+        minidvodb list: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        faults 212: 0: -
+        crontab: 0: -
+        show.minidvodb.host: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+        show.minidvodb.copy: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
+    "#]].assert_eq(&told);
 }
 
 #[test]
@@ -395,6 +436,35 @@ fn bash_completes_commands_verbs_options_and_values() {
         assert!(all.contains(&command[0]), "{command:?}");
     }
     assert!(offered(&world, &["run", "-"]).contains(&"--state-dir".to_owned()));
+}
+
+#[test]
+fn fish_completes_the_same_where_it_is() {
+    if !has("fish") {
+        return;
+    }
+    let world = World::new();
+    let file = world.root.join("completion.fish");
+    fs::write(&file, world.ok(&["completions", "fish"]).stdout).unwrap();
+    for (typed, expected) in [
+        ("target ", &["add", "del", "show"][..]),
+        ("target add --max", &["--max-used"]),
+        ("list --format ", &["csv", "json", "mdc", "table"]),
+        ("--state-dir /x stage off l", &["load"]),
+        ("help datab", &["database"]),
+        ("run --host export --li", &["--limit"]),
+        ("expo", &["export"]),
+    ] {
+        let script = format!("source {file}; complete -C 'minidvodbcopy {typed}'");
+        let mut fish = Command::new("fish");
+        fish.args(["--no-config", "-c", &script]).current_dir(&world.root);
+        let output = fish.env("HOME", world.root.join("home")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "", "{typed}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let offered: Vec<&str> = text.lines().filter_map(|line| line.split('\t').next()).collect();
+        assert_eq!(offered, expected, "{typed}");
+    }
 }
 
 #[test]
