@@ -62,6 +62,7 @@ pub enum Command {
     Update(Update),
     Recopy(Recopy),
     Faults(Faults),
+    Status(Status),
     Export(Export),
     Ledger(LedgerCommand),
     Database(DatabaseCommand),
@@ -439,6 +440,15 @@ pub struct Faults {
     /// a code or a name
     #[argh(positional, from_str_fn(fault))]
     pub fault: Option<Fault>,
+}
+
+/// at a glance: hosts, room, queue, passes under way, faults, rates, what is to be expected
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status", help_triggers("--help"))]
+pub struct Status {
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// the whole ledger, for programs and for the IPP database
@@ -873,7 +883,7 @@ fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 20] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -886,6 +896,7 @@ const COMMANDS: [(&str, &[&str]); 20] = [
     ("update", &[]),
     ("recopy", &[]),
     ("faults", &[]),
+    ("status", &[]),
     ("export", &[]),
     ("ledger", &["check", "backup", "restore", "compact"]),
     ("database", &["set", "show", "del"]),

@@ -88,7 +88,7 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
     let context = Context {
         ledger: ledger::Ledger::new(&state_dir),
         state_dir,
-        ui: ui::Ui::new(arguments.verbose, arguments.quiet),
+        ui: ui::Ui::new(arguments.verbose, arguments.quiet).on(environment),
         setting: setting(environment)?,
         stop: signals::Stop::on_signals()?,
         user: user(environment),

@@ -25,6 +25,7 @@ mod script;
 mod show;
 mod source;
 mod stage;
+mod status;
 mod sync;
 mod target;
 mod update;
@@ -88,6 +89,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Update(update) => update::execute(context, &update),
         Command::Recopy(recopy) => recopy::execute(context, &recopy),
         Command::Faults(faults) => faults::execute(context, &faults),
+        Command::Status(status) => status::execute(context, &status),
         Command::Export(export) => export::execute(context, &export),
         Command::Ledger(ledger) => ledger::execute(context, ledger),
         Command::Database(database) => database::execute(context, database),
