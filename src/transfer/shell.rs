@@ -158,7 +158,14 @@ impl Connection {
             Err(_) => "no answer".to_owned(),
         };
         tracing::info!("script {name} after {seconds:.3} s: {how}");
-        answer
+        let answer = answer?;
+        match outcome::signal_of(answer.status) {
+            Some(signal) => Err(Halt::Cut(format!(
+                "a command of '{name}' at {} was ended there by signal {signal}",
+                self.host
+            ))),
+            None => Ok(answer),
+        }
     }
 
     fn wait_for_answer(
