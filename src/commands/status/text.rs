@@ -89,24 +89,21 @@ fn queue(ledger: &Ledger) -> String {
     let bytes = queue
         .bytes
         .map_or_else(|| ", of unknown size".to_owned(), |bytes| format!(", about {}", ui::size(bytes)));
-    format!(
-        "{}{bytes}; empty {}",
-        ui::count(queue.copies, "copy", "copies"),
-        expected(&queue.empty, "now", true)
-    )
+    let empty = match &queue.empty {
+        Expected::Now => "empty now".to_owned(),
+        Expected::At { seconds, at } => format!("empty in about {} ({})", ui::span(*seconds), at_utc(*at)),
+        Expected::Beyond { years } => format!("empty in more than {years} years"),
+        Expected::Unknown { why } => format!("when it is empty is unknown: {why}"),
+    };
+    format!("{}{bytes}; {empty}", ui::count(queue.copies, "copy", "copies"))
 }
 
-/// When something is expected, in words.
-fn expected(expected: &Expected, now: &str, is_long: bool) -> String {
+/// When something is expected, in the words of a table.
+fn expected(expected: &Expected) -> String {
     match expected {
-        Expected::Now => now.to_owned(),
-        Expected::At { seconds, at } if is_long => {
-            format!("in about {} ({})", ui::span(*seconds), at_utc(*at))
-        }
+        Expected::Now => "now".to_owned(),
         Expected::At { seconds, .. } => ui::span(*seconds),
-        Expected::Beyond { years } if is_long => format!("in more than {years} years"),
-        Expected::Beyond { years } => format!("more than {years} years"),
-        Expected::Unknown { why } if is_long => format!("at an unknown time: {why}"),
+        Expected::Beyond { years } => format!("> {years} years"),
         Expected::Unknown { .. } => "unknown".to_owned(),
     }
 }
@@ -131,11 +128,7 @@ fn hosts(hosts: &[HostLine]) -> String {
                 host.copies.new.to_string(),
                 host.copies.retry.to_string(),
                 host.copies.person.to_string(),
-                if host.queue.copies == 0 {
-                    "-".to_owned()
-                } else {
-                    expected(&host.queue.empty, "now", false)
-                },
+                if host.queue.copies == 0 { "-".to_owned() } else { expected(&host.queue.empty) },
             ]
         })
         .collect();
@@ -154,7 +147,7 @@ fn rooms(rooms: &[RoomLine]) -> String {
                 format!("{} %", room.limit_percent),
                 room.free_bytes.map_or_else(unknown, ui::size),
                 room.seen_at.map_or_else(|| "not yet".to_owned(), |at| minute(at)),
-                expected(&room.limit, "now", false),
+                expected(&room.limit),
             ]
         })
         .collect();
