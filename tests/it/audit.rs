@@ -15,7 +15,7 @@ use xtask::processes::{self, Signal};
 use super::ipp::Site;
 use super::mounts::{Mount, is_root};
 use super::slow::{self, Gate, Hold, write_program};
-use super::world::{ALIASES, Ran, World, finish};
+use super::world::{ALIASES, World, finish};
 
 const HOST: &str = "ipp0222";
 const HERE: &str = "localhost";
@@ -367,7 +367,7 @@ fn folders_that_no_copy_explains_are_named_and_are_no_fault() {
     for folder in ["stranger", "lost+found", ".minidvodbcopy/0123456789abcdef/x", "other/ThreePi"] {
         fs::create_dir_all(world.there().join(folder)).unwrap();
     }
-    fs::create_dir(world.there().join(OsStr::from_bytes(b"odd\xff\n\x1b[31m"))).unwrap();
+    fs::create_dir(world.there().as_std_path().join(OsStr::from_bytes(b"odd\xff\n\x1b[31m"))).unwrap();
     fs::write(world.there().join("a file"), "x").unwrap();
     symlink("stranger", world.there().join("a link")).unwrap();
     world.ok(&["target", "add", "Other", HERE, world.there().join("other/ThreePi").as_str()]);
