@@ -7,7 +7,7 @@ use redb::{ReadableTable, ReadableTableMetadata as _};
 
 use super::look::{Look, decode_attempt, decode_copy, decode_host, decode_minidvodb, decode_target};
 use super::tables::Tables;
-use super::{Failure, Snapshot};
+use super::{Failure, Snapshot, tally};
 use crate::model::{CopyId, Outcome};
 
 /// How many of each there are.
@@ -74,6 +74,8 @@ impl Snapshot {
             census.attempts += 1;
         }
         self.strays()?;
+        self.days(i32::MIN)?;
+        self.rooms(i32::MIN)?;
         self.log(usize::MAX)?;
         let mut ahead = 0;
         self.each_copy(|copy| {
@@ -130,6 +132,17 @@ impl Snapshot {
             Ok(true)
         })?;
         let tables = &self.tables;
+        let counted = tally::counted(tables.copies())?;
+        for tally in self.tallies()? {
+            let key =
+                (tally.host.to_string(), tally.group.to_string(), tally.kind.as_str(), tally.fault_code);
+            if counted.get(&key) != Some(&[tally.copies, tally.bytes, tally.sized]) {
+                return Err(Failure::Damaged(format!("the copies of {} are miscounted", tally.host)));
+            }
+        }
+        if tables.tallies().len()? != counted.len() as u64 {
+            return Err(Failure::Damaged("some copies are not counted".to_owned()));
+        }
         if tables.pairs().len()? != tables.copies().len()? || tables.pending().len()? != pending {
             return Err(Failure::Damaged("the indexes have entries without a copy".to_owned()));
         }

@@ -16,10 +16,11 @@ use super::records::{
     decode_value,
 };
 use super::tables::{self, Digests, Tables};
-use super::{Failure, Snapshot};
+use super::{Failure, Snapshot, tally};
 use crate::model::{
-    AbsolutePath, Attempt, Buckets, Candidate, Copy, CopyId, DatabaseRecord, Group, Host, HostRecord,
-    LogEntry, Machine, Minidvodb, MinidvodbId, Stages, Stray, TableRow, Target, Tombstone, final_path,
+    AbsolutePath, Attempt, Buckets, Candidate, Copy, CopyId, DatabaseRecord, Day, Group, Host, HostRecord,
+    LogEntry, Machine, Minidvodb, MinidvodbId, RoomSeen, Stages, Stray, TableRow, Tally, Target, Tombstone,
+    final_path,
 };
 
 /// Keys of the meta table.
@@ -342,6 +343,40 @@ pub trait Look: HasTables {
         }
         entries.reverse();
         Ok(entries)
+    }
+
+    /// How many copies count as what, by host and group; as of the last commit, also inside a change.
+    fn tallies(&self) -> Result<Vec<Tally>, Failure> {
+        let entries = self.tables().tallies().iter()?;
+        entries
+            .map(|entry| {
+                let (key, numbers) = entry?;
+                tally::tally(key.value(), numbers.value())
+            })
+            .collect()
+    }
+
+    /// The attempts that have ended since a day (UTC, in days since 1970), by day and host.
+    fn days(&self, since: i32) -> Result<Vec<Day>, Failure> {
+        let entries = self.tables().days().range((since, "", i16::MIN)..)?;
+        entries
+            .map(|entry| {
+                let (key, numbers) = entry?;
+                tally::day(key.value(), numbers.value())
+            })
+            .collect()
+    }
+
+    /// The room seen since a day (UTC, in days since 1970), by host, file system and day.
+    fn rooms(&self, since: i32) -> Result<Vec<RoomSeen>, Failure> {
+        let mut rooms = Vec::new();
+        for entry in self.tables().rooms().iter()? {
+            let (key, value) = entry?;
+            if key.value().2 >= since {
+                rooms.push(tally::room(key.value(), value.value())?);
+            }
+        }
+        Ok(rooms)
     }
 
     /// Shows every copy to `see`, by id, until it says false.

@@ -7,7 +7,9 @@ use redb::ReadableTable as _;
 
 use super::Failure;
 use super::tables::WriteTables;
+use super::tally;
 use crate::error::Error;
+use crate::model::{NO_BUCKET, UNKNOWN_SUM};
 
 /// A step from one version to the next.
 pub(super) type Step = fn(&mut WriteTables<'_>) -> Result<(), Failure>;
@@ -27,6 +29,25 @@ pub(super) const STEPS: &[Step] = &[
     // 3: full copies may be in the queue, to be sent again, and new ones may adopt what is there: fields that
     // are left out where they say no. A program that does not know them must not write this ledger.
     |_| Ok(()),
+    // 4: numbers are kept beside the records, and full copies remember their audits. A bucket is a quarter of
+    // what it was: of each nothing is known, but that it may have rows.
+    |tables| {
+        tally::count_all(tables)?;
+        let mut old = Vec::new();
+        for entry in tables.buckets.table.iter()? {
+            old.push(entry?.0.value());
+        }
+        for &key in &old {
+            tables.buckets.remove(&key)?;
+        }
+        for (table, bucket) in old {
+            let quarters = if bucket == NO_BUCKET { bucket..=bucket } else { bucket * 4..=bucket * 4 + 3 };
+            for quarter in quarters {
+                tables.buckets.put(&(table, quarter), &UNKNOWN_SUM)?;
+            }
+        }
+        Ok(())
+    },
 ];
 
 /// The version that all steps lead to.

@@ -20,6 +20,7 @@ mod open;
 mod power_loss;
 mod records;
 mod tables;
+mod tally;
 #[cfg(test)]
 mod tests;
 

@@ -17,9 +17,9 @@ use crate::error::Error;
 use crate::faults::{Class, Fault};
 use crate::model::{
     AbsolutePath, Address, Attempt, Audit, Content, Copy, CopyId, CopyState, DatabaseRecord, Extent,
-    FaultState, FileSystem, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, MinidvodbId,
-    MinidvodbState, Name, Outcome, Phase, Publishing, Recopy, Stages, Standing, Stray, TableRow, Taken,
-    Target, Tombstone, Verified, Verify,
+    FaultState, FileSystem, Group, Host, HostRecord, Inodes, LogEntry, Machine, Minidvodb, MinidvodbId,
+    MinidvodbState, Name, Outcome, Phase, Publishing, Recopy, Room, RoomSeen, Stages, Standing, Stray,
+    TableRow, Taken, Target, Tombstone, Verified, Verify, day_of,
 };
 
 const FRAME_VERSION: u8 = 1;
@@ -233,6 +233,70 @@ struct FileSystemRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+pub(super) struct RoomRecord {
+    host: String,
+    file_system: FileSystemRecord,
+    at_us: i64,
+    total_bytes: u64,
+    free_bytes: u64,
+    used_percent: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inodes: Option<(u64, u64)>,
+    block_bytes: u64,
+}
+
+impl Record for RoomRecord {
+    type Value = RoomSeen;
+
+    fn from_value(value: &RoomSeen) -> Self {
+        Self {
+            host: value.host.to_string(),
+            file_system: FileSystemRecord::from_value(&value.file_system),
+            at_us: value.at.as_microsecond(),
+            total_bytes: value.room.total_bytes,
+            free_bytes: value.room.free_bytes,
+            used_percent: value.room.used_percent,
+            inodes: value.room.inodes.map(|inodes| (inodes.total, inodes.free)),
+            block_bytes: value.room.block_bytes,
+        }
+    }
+
+    fn into_value(self) -> Result<RoomSeen, String> {
+        let at = time(self.at_us)?;
+        Ok(RoomSeen {
+            day: day_of(at),
+            host: Host::parse(&self.host).map_err(text)?,
+            file_system: self.file_system.into_value()?,
+            at,
+            room: Room {
+                total_bytes: self.total_bytes,
+                free_bytes: self.free_bytes,
+                used_percent: self.used_percent,
+                inodes: self.inodes.map(|(total, free)| Inodes { total, free }),
+                block_bytes: self.block_bytes,
+            },
+        })
+    }
+}
+
+impl Record for FileSystemRecord {
+    type Value = FileSystem;
+
+    fn from_value(value: &FileSystem) -> Self {
+        Self {
+            mount_point: value.mount_point.clone(),
+            source: value.source.clone(),
+            kind: value.kind.clone(),
+            id: value.id.clone(),
+        }
+    }
+
+    fn into_value(self) -> Result<FileSystem, String> {
+        Ok(FileSystem { mount_point: self.mount_point, source: self.source, kind: self.kind, id: self.id })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 pub(super) struct TargetRecord {
     group: String,
     host: String,
@@ -266,12 +330,7 @@ impl Record for TargetRecord {
             verify: value.verify.as_str().to_owned(),
             deadline_s: value.deadline_s,
             bwlimit: value.bwlimit.clone(),
-            file_system: value.file_system.as_ref().map(|fs| FileSystemRecord {
-                mount_point: fs.mount_point.clone(),
-                source: fs.source.clone(),
-                kind: fs.kind.clone(),
-                id: fs.id.clone(),
-            }),
+            file_system: value.file_system.as_ref().map(FileSystemRecord::from_value),
             standing: value.standing.as_ref().map(StandingRecord::from_value),
             queued_through: value.queued_through,
             reminded_at_us: value.reminded_at.map(Timestamp::as_microsecond),
@@ -292,12 +351,7 @@ impl Record for TargetRecord {
             },
             deadline_s: self.deadline_s,
             bwlimit: self.bwlimit,
-            file_system: self.file_system.map(|fs| FileSystem {
-                mount_point: fs.mount_point,
-                source: fs.source,
-                kind: fs.kind,
-                id: fs.id,
-            }),
+            file_system: self.file_system.map(FileSystemRecord::into_value).transpose()?,
             standing: self.standing.map(StandingRecord::into_value).transpose()?,
             queued_through: self.queued_through,
             reminded_at: self.reminded_at_us.map(time).transpose()?,

@@ -56,6 +56,19 @@ pub(super) const TOMBSTONES: TableDefinition<'static, u64, &[u8]> = TableDefinit
 /// number: an entry of the operators' log.
 pub(super) const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log.1");
 
+/// The key of a tally.
+pub(super) type TallyKey = (&'static str, &'static str, &'static str, i16);
+/// Three numbers that belong together.
+pub(super) type Numbers = (u64, u64, u64);
+
+/// (host, group, what copies count as, the code of the fault that they show): how many, their bytes as far as
+/// they have been sized, how many have been.
+pub(super) const TALLIES: TableDefinition<'static, TallyKey, Numbers> = TableDefinition::new("tallies.1");
+/// (days since 1970, host, fault; 0 full, -1 interrupted): attempts that ended, bytes sent, milliseconds.
+pub(super) const DAYS: TableDefinition<'static, (i32, &str, i16), Numbers> = TableDefinition::new("days.1");
+/// (host, mount point there, days since 1970): the room last seen on that day.
+pub(super) const ROOMS: TableDefinition<'static, (&str, &str, i32), &[u8]> = TableDefinition::new("rooms.1");
+
 /// The number of entries of a table and the wrapping sum of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Digest {
@@ -255,4 +268,7 @@ tables! {
     strays: STRAYS, (u64, u64), &'static [u8];
     tombstones: TOMBSTONES, u64, &'static [u8];
     log: LOG, u64, &'static [u8];
+    tallies: TALLIES, TallyKey, Numbers;
+    days: DAYS, (i32, &'static str, i16), Numbers;
+    rooms: ROOMS, (&'static str, &'static str, i32), &'static [u8];
 }

@@ -8,9 +8,10 @@ use redb::ReadableTable as _;
 use super::tables::{COPIES, WriteTables};
 use super::{Failure, Imported, Ledger, Look, open};
 use crate::error::Exit;
+use crate::faults::{Class, Fault};
 use crate::model::{
-    AbsolutePath, Attempt, Copy, CopyId, CopyState, Group, Host, LogEntry, Machine, Minidvodb, MinidvodbId,
-    MinidvodbState, Outcome, Phase, Target, Verified,
+    AbsolutePath, Attempt, Copy, CopyId, CopyState, Day, FaultState, FileSystem, Group, Host, LogEntry,
+    Machine, Minidvodb, MinidvodbId, MinidvodbState, Outcome, Phase, Room, Tally, Target, Verified,
 };
 
 pub(super) struct Desk {
@@ -71,6 +72,130 @@ fn a_second_copy_of_a_minidvodb_on_a_machine_is_refused_whatever_the_host_is_cal
     assert_eq!(refused.unwrap().unwrap_err().by, CopyId(1));
     desk.ledger.check().unwrap();
     assert_eq!(desk.ledger.read(|ledger| ledger.copy(CopyId(3))).unwrap(), None);
+}
+
+/// The tallies as words: `host kind fault copies bytes`.
+fn tallies(desk: &Desk) -> Vec<String> {
+    let tallies = desk.ledger.read(|ledger| ledger.tallies()).unwrap();
+    let line =
+        |t: &Tally| format!("{} {} {} {} {}", t.host, t.kind.as_str(), t.fault_code, t.copies, t.bytes);
+    tallies.iter().map(line).collect()
+}
+
+#[test]
+fn copies_are_counted_as_they_come_change_move_and_go() {
+    let desk = desk();
+    let (one, two) = (minidvodb(1, "/data/ThreePi.1"), minidvodb(2, "/data/ThreePi.2"));
+    let mut first = Copy { bytes: Some(100), ..copy(1, &one, "ipp022", "ipp022") };
+    let mut second = Copy { bytes: Some(11), ..copy(2, &two, "ipp022", "ipp022") };
+    let write = |copy: &Copy| desk.ledger.write(|change| change.put_known_copy(copy)).unwrap();
+    write(&first);
+    write(&second);
+    assert_eq!(tallies(&desk), ["ipp022 new 0 2 111"]);
+    let fault = FaultState { fault: Fault::NoRoom, class: Class::Retry, next_try: None };
+    first.set_fault_of_making(Some(fault.clone()));
+    write(&first);
+    second.state = CopyState::full(Verified::Checksum, None);
+    second.bytes = Some(12);
+    write(&second);
+    write(&second);
+    assert_eq!(tallies(&desk), ["ipp022 full 0 1 12", "ipp022 retry 224 1 100"]);
+    first.set_fault_of_making(Some(FaultState { class: Class::Person, ..fault }));
+    write(&first);
+    desk.ledger.write(|change| change.bury(&second, Timestamp::UNIX_EPOCH)).unwrap();
+    assert_eq!(tallies(&desk), ["ipp022 person 224 1 100"]);
+    desk.ledger.check().unwrap();
+}
+
+#[test]
+fn a_miscounted_ledger_is_found() {
+    let desk = desk();
+    let one = minidvodb(1, "/data/ThreePi.1");
+    let the_copy = copy(1, &one, "ipp022", "ipp022");
+    desk.ledger
+        .write(|change| {
+            change.put_known_copy(&the_copy)?;
+            change.miscount(&the_copy);
+            Ok(())
+        })
+        .unwrap();
+    let error = desk.ledger.check().unwrap_err();
+    assert!(error.to_string().contains("miscounted"), "{error}");
+}
+
+#[test]
+fn attempts_are_counted_once_on_the_day_on_which_they_end() {
+    let desk = desk();
+    let one = minidvodb(1, "/data/ThreePi.1");
+    let the_copy = copy(1, &one, "ipp022", "ipp022");
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let open = Attempt {
+        copy_id: CopyId(1),
+        number: 1,
+        began: at(86_390),
+        ended: None,
+        phase: Phase::Sending,
+        outcome: Outcome::Open,
+        sent_bytes: 0,
+        files: 3,
+        seconds: 0.0,
+        said: String::new(),
+    };
+    let ended = Attempt {
+        ended: Some(at(86_400)),
+        outcome: Outcome::Full,
+        sent_bytes: 7,
+        seconds: 1.5,
+        ..open.clone()
+    };
+    let faulted = Attempt { number: 2, outcome: Outcome::Faulted(Fault::NoRoom), ..ended.clone() };
+    for attempt in [&open, &open, &ended, &ended, &faulted] {
+        desk.ledger
+            .write(|change| {
+                change.put_known_copy(&the_copy)?;
+                change.put_attempt(&the_copy, attempt)
+            })
+            .unwrap();
+    }
+    let days = desk.ledger.read(|ledger| ledger.days(0)).unwrap();
+    let of = |outcome| Day {
+        day: 1,
+        host: host("ipp022"),
+        outcome,
+        attempts: 1,
+        sent_bytes: 7,
+        milliseconds: 1500,
+    };
+    assert_eq!(days, [of(Outcome::Full), of(Outcome::Faulted(Fault::NoRoom))]);
+    assert_eq!(desk.ledger.read(|ledger| ledger.days(2)).unwrap(), []);
+}
+
+#[test]
+fn of_each_day_the_room_seen_last_is_kept_and_the_oldest_days_go() {
+    let desk = desk();
+    let file_system = FileSystem {
+        mount_point: "/data".to_owned(),
+        source: "/dev/sda1".to_owned(),
+        kind: "ext4".to_owned(),
+        id: "1".to_owned(),
+    };
+    let room =
+        |free_bytes| Room { total_bytes: 9, free_bytes, used_percent: 1, inodes: None, block_bytes: 1 };
+    let see = |second, free| {
+        let at = Timestamp::from_second(second).unwrap();
+        desk.ledger.write(|change| change.put_room(&host("ipp022"), &file_system, room(free), at)).unwrap();
+    };
+    let free = || -> Vec<(i32, u64)> {
+        let rooms = desk.ledger.read(|ledger| ledger.rooms(0)).unwrap();
+        rooms.iter().map(|seen| (seen.day, seen.room.free_bytes)).collect()
+    };
+    see(10, 8);
+    see(20, 7);
+    see(86_400, 6);
+    assert_eq!(free(), [(0, 7), (1, 6)]);
+    see(86_400 * 801, 5);
+    assert_eq!(free(), [(1, 6), (801, 5)]);
+    desk.ledger.check().unwrap();
 }
 
 #[test]
@@ -257,7 +382,8 @@ fn of_the_log_the_last_ten_thousand_entries_are_kept() {
 pub(super) fn make_old(desk: &Desk) {
     use super::records::{Place, decode, encode};
     use super::tables::{
-        AHEAD, BUCKETS, DIGESTS, Digests, LOG, META, STRAYS, SYNCED, TOMBSTONES, digest_of_meta,
+        AHEAD, BUCKETS, DAYS, DIGESTS, Digests, LOG, META, ROOMS, STRAYS, SYNCED, TALLIES, TOMBSTONES,
+        digest_of_meta,
     };
     let db = redb::Database::open(&desk.file).unwrap();
     let mut txn = db.begin_write().unwrap();
@@ -268,6 +394,9 @@ pub(super) fn make_old(desk: &Desk) {
     txn.delete_table(STRAYS).unwrap();
     txn.delete_table(AHEAD).unwrap();
     txn.delete_table(BUCKETS).unwrap();
+    txn.delete_table(TALLIES).unwrap();
+    txn.delete_table(DAYS).unwrap();
+    txn.delete_table(ROOMS).unwrap();
     {
         let mut meta = txn.open_table(META).unwrap();
         let place = |key: &str| Place::new("meta.1", key);
@@ -275,7 +404,8 @@ pub(super) fn make_old(desk: &Desk) {
         meta.insert("schema", schema.as_slice()).unwrap();
         let kept = meta.get(DIGESTS).unwrap().unwrap().value().to_vec();
         let mut digests: Digests = decode(&place(DIGESTS), &kept).unwrap();
-        for name in ["synced.1", "strays.1", "tombstones.1", "log.1", "ahead.1", "buckets.1"] {
+        let later = ["synced.1", "strays.1", "tombstones.1", "log.1", "ahead.1", "buckets.1"];
+        for name in later.into_iter().chain(["tallies.1", "days.1", "rooms.1"]) {
             digests.remove(name);
         }
         digests.insert("meta.1".to_owned(), digest_of_meta(&meta).unwrap());

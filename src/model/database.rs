@@ -208,7 +208,7 @@ pub type BucketSum = (u64, u64);
 /// Sums by bucket.
 pub type Buckets = std::collections::BTreeMap<BucketKey, BucketSum>;
 /// So many minidvodb_ids make a bucket.
-pub const BUCKET_IDS: u64 = 256;
+pub const BUCKET_IDS: u64 = 64;
 /// The sum of a bucket without rows.
 pub const EMPTY_SUM: BucketSum = (0, 0);
 /// The sum of a bucket whose rows must be read.

@@ -13,6 +13,7 @@ mod fuzz;
 mod minidvodb;
 mod names;
 mod room;
+mod tally;
 mod target;
 
 pub use attempt::{Attempt, Outcome, Phase};
@@ -28,4 +29,5 @@ pub use database::{
 pub use minidvodb::{Candidate, Minidvodb, MinidvodbId, MinidvodbState};
 pub use names::{AbsolutePath, Group, Host, Machine, Name, Refused, STAGING};
 pub use room::{Inodes, Need, Room, used_percent};
+pub use tally::{Day, Kind, RoomSeen, Tally, day_of};
 pub use target::{FileSystem, HostRecord, Stages, Standing, Target, Verify};

@@ -319,7 +319,7 @@ pub fn make_staging(
         "cd -P -- {} || exit 1
 {seen}for d in ./{top} ./{ledger} ./{staging}; do
   [ -L \"$d\" ] && {{ echo \"$d is a symlink, which is not followed\"; exit 1; }}
-  [ -d \"$d\" ] || mkdir -- \"$d\" || exit 1
+  [ -d \"$d\" ] || mkdir -- \"$d\" || exit
   [ -O \"$d\" ] || {{ echo \"$d belongs to another user\"; exit 1; }}
 done
 stat -c '%d %i' -- ./{staging}",
@@ -382,7 +382,7 @@ pub fn remove_partials(
 ) -> Result<(), Halt> {
     let script = format!(
         "cd -P -- {} || exit 1
-t=$(mktemp) || exit 1
+t=$(mktemp) || exit
 find ./{} -depth -type d -name {} -exec /bin/sh -c '
   touch -r \"${{1%/*}}\" \"$2\" && rm -rf -- \"$1\" && touch -r \"$2\" \"${{1%/*}}\"' sh {{}} \"$t\" \\;
 rm -f -- \"$t\"",
@@ -478,13 +478,14 @@ pub fn publish(
 if [ -e ./{name} ] || [ -L ./{name} ]; then exit 25; fi
 [ \"$(stat -c '%d %i' -- ./{staging})\" = '{device} {inode}' ] || {{ echo 'the staging folder is another one now'; exit 1; }}
 exec {MARK_FD}<./{staging} || exit 1
-mode=$(stat -c %a -- ./{staging}) || exit 1
-[ -w ./{staging} ] || chmod u+w -- ./{staging} || exit 1
-mv -nT -- ./{staging} ./{name} || exit 1
-[ \"$(stat -c '%d %i' -- ./{name})\" = '{device} {inode}' ] || exit 25
+mode=$(stat -c %a -- ./{staging}) || exit
+[ -w ./{staging} ] || chmod u+w -- ./{staging} || exit
+mv -nT -- ./{staging} ./{name} || exit
+is=$(stat -c '%d %i' -- ./{name}) || exit
+[ \"$is\" = '{device} {inode}' ] || exit 25
 [ ! -e ./{staging} ] || {{ echo 'the rename left the staging folder behind'; exit 1; }}
-[ \"$(stat -c %a -- ./{name})\" = \"$mode\" ] || chmod \"$mode\" -- ./{name} || exit 1
-sync -f -- . || exit 1",
+[ \"$(stat -c %a -- ./{name})\" = \"$mode\" ] || chmod \"$mode\" -- ./{name} || exit
+sync -f -- .",
         at = quote(&view.at),
         device = staged.device,
         inode = staged.inode,
@@ -585,11 +586,11 @@ for d in ./{top} ./{ledger}; do [ ! -L \"$d\" ] || exit 1; done
 f=./{ledger}/{name} g=./{ledger}/{top}
 [ ! -L \"$g\" ] || exit 1
 if [ -e \"$f\" ] || [ -L \"$f\" ]; then
-  [ -L \"$f\" ] || [ -w \"$f\" ] || chmod u+w -- \"$f\" || exit 1
-  mkdir -p -- \"$g\" && d=$(mktemp -d \"$g/XXXXXX\") && mv -- \"$f\" \"$d/\" || exit 1
+  [ -L \"$f\" ] || [ -w \"$f\" ] || chmod u+w -- \"$f\" || exit
+  mkdir -p -- \"$g\" && d=$(mktemp -d \"$g/XXXXXX\") && mv -- \"$f\" \"$d/\" || exit
 fi
 [ ! -d \"$g\" ] || find \"$g\" -type d ! -perm -700 -exec chmod u+rwx {{}} + 2>/dev/null
-rm -rf -- \"$g\" || exit 1
+rm -rf -- \"$g\" || exit
 rmdir -- ./{ledger} ./{top} 2>/dev/null; :",
         quote(base)
     );

@@ -100,8 +100,8 @@ if [ \"$(id \"$name\")\" != \"$is_new\" ]; then
   exit {UNDONE}
 fi
 [ \"$(id \"$old\")\" = \"$is_old\" ] || exit 1
-[ \"$(stat -c %a -- \"$name\")\" = \"$new_mode\" ] || chmod \"$new_mode\" -- \"$name\" || exit 1
-sync -f -- . || exit 1"
+[ \"$(stat -c %a -- \"$name\")\" = \"$new_mode\" ] || chmod \"$new_mode\" -- \"$name\" || exit
+sync -f -- ."
         );
     let answer = connection.run("exchange", &script, setting.limits.stall, watch)?;
     let name = place.name.map_or("", Name::as_str);
@@ -147,13 +147,13 @@ pub fn settle(
 ) -> Result<(), Halt> {
     let script = prelude(place.path.as_str(), place, exchange)
         + "if is_free \"$name\"; then
-  if [ \"$(id \"$staging\")\" = \"$is_new\" ]; then mv -nT -- \"$staging\" \"$name\" || exit 1
-  elif [ \"$(id \"$old\")\" = \"$is_old\" ]; then mv -nT -- \"$old\" \"$name\" || exit 1
+  if [ \"$(id \"$staging\")\" = \"$is_new\" ]; then mv -nT -- \"$staging\" \"$name\" || exit
+  elif [ \"$(id \"$old\")\" = \"$is_old\" ]; then mv -nT -- \"$old\" \"$name\" || exit
   fi
 elif [ \"$(id \"$name\")\" = \"$is_new\" ] && [ \"$(id \"$staging\")\" = \"$is_old\" ] && is_free \"$old\"; then
-  mv -nT -- \"$staging\" \"$old\" || exit 1
+  mv -nT -- \"$staging\" \"$old\" || exit
 fi
-sync -f -- . || exit 1";
+sync -f -- .";
     let answer = connection.run("settle-exchange", &script, setting.limits.stall, watch)?;
     if answer.status == 0 {
         return Ok(());

@@ -10,6 +10,8 @@ use crate::model::Host;
 
 /// Codes from here on are shells' way to say that a signal ended a command.
 const SIGNAL_BASE: i32 = 128;
+/// The highest number of a signal.
+const SIGNAL_MAX: i32 = 64;
 /// rsync's code for having been ended by a signal.
 const RSYNC_SIGNALLED: i32 = 20;
 
@@ -57,6 +59,12 @@ fn classify_ssh(messages: &str, message: &str) -> Halt {
         Fault::HostUnreachable
     };
     Halt::fault(fault, message)
+}
+
+/// The signal that ended the last command of a script, as its shell tells it; whoever sent it, that command did
+/// not fail.
+pub(super) fn signal_of(status: i32) -> Option<i32> {
+    (SIGNAL_BASE + 1..=SIGNAL_BASE + SIGNAL_MAX).contains(&status).then(|| status - SIGNAL_BASE)
 }
 
 /// How rsync's end is to be understood. `None`: it did all it was asked.

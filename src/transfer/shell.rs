@@ -164,25 +164,31 @@ impl Connection {
     ) -> Result<i32, Halt> {
         self.send(name, script)?;
         let answer = self.stream(patience, watch, take);
-        self.note(&answer);
-        answer.map(|answer| answer.status)
+        self.ended(answer).map(|answer| answer.status)
     }
 
     fn answer_of(&mut self, max_bytes: usize, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
         let answer = self.wait_for_answer(max_bytes, patience, watch);
-        self.note(&answer);
-        answer
+        self.ended(answer)
     }
 
-    /// Writes the end of a script into the file log.
-    fn note(&self, answer: &Result<Answer, Halt>) {
+    /// Writes the end of a script into the file log; a command of it that a signal ended was interrupted.
+    fn ended(&self, answer: Result<Answer, Halt>) -> Result<Answer, Halt> {
         let (name, seconds) = (self.asked.0, self.asked.1.elapsed().as_secs_f64());
-        let how = match answer {
+        let how = match &answer {
             Ok(Answer { status: 0, .. }) => "status 0".to_owned(),
             Ok(answer) => format!("status {}{}", answer.status, said_in(&answer.text(), RUBBISH_MAX_BYTES)),
             Err(_) => "no answer".to_owned(),
         };
         tracing::info!("script {name} after {seconds:.3} s: {how}");
+        let answer = answer?;
+        match outcome::signal_of(answer.status) {
+            Some(signal) => Err(Halt::Cut(format!(
+                "a command of '{name}' at {} was ended there by signal {signal}",
+                self.host
+            ))),
+            None => Ok(answer),
+        }
     }
 
     fn wait_for_answer(

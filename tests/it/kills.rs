@@ -1,11 +1,11 @@
 //! Passes that are killed, wholly or in part, at any moment; and passes that meet each other.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Child;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use xtask::dvo;
 use xtask::processes::{self, Signal};
 
@@ -256,6 +256,48 @@ fn a_killed_shell_at_the_destination_is_no_persons_business() {
         let sessions = world.sshd.as_ref().unwrap().sessions();
         sessions.into_iter().find(|&pid| slow::command_line(pid).contains("/bin/sh -s")).unwrap()
     });
+}
+
+/// A tool is killed where it works at the destination, once: not the tool's failure, and nobody's business. What
+/// it had done or not done is seen by the next pass.
+#[track_caller]
+fn one_tool_killed(tool: &str, when: &str, is_sent_again: bool) {
+    let world = World::new();
+    world.prepare("localhost", 1);
+    let (folder, mark) = (world.root.join("deadly"), world.root.join("killed"));
+    fs::create_dir(&folder).unwrap();
+    let real = format!("/usr/bin/{tool}");
+    assert!(Utf8Path::new(&real).exists());
+    let deadly = format!(
+        "#!/bin/sh\ncase \"$*\" in {when}) [ -e {mark} ] || {{ : > {mark}; kill -KILL $$; }};; esac\nexec {real} \"$@\"\n"
+    );
+    fs::write(folder.join(tool), deadly).unwrap();
+    fs::set_permissions(folder.join(tool), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{folder}:/usr/bin:/bin");
+    let killed = finish(world.command(&["run"]).env("PATH", &path).spawn().unwrap());
+    assert!(mark.exists(), "{tool} was not called");
+    killed.expect(0);
+    assert_eq!(world.standing(1), "new 0");
+    assert!(slow::outcomes(&world, 1)[0].starts_with("interrupted"), "{:?}", slow::outcomes(&world, 1));
+    world.ok(&["run"]);
+    assert_eq!(world.standing(1), "full 0");
+    assert_eq!(slow::attempts(&world, 1)[1].sent_bytes > 0.0, is_sent_again);
+    assert_eq!(world.names_there(), ["ThreePi.1"]);
+}
+
+#[test]
+fn a_killed_sync_at_the_destination_is_no_persons_business() {
+    one_tool_killed("sync", "*", false);
+}
+
+#[test]
+fn a_killed_mv_at_the_destination_is_no_persons_business() {
+    one_tool_killed("mv", "'-nT '*", false);
+}
+
+#[test]
+fn a_killed_mkdir_at_the_destination_is_no_persons_business() {
+    one_tool_killed("mkdir", "*", true);
 }
 
 #[test]

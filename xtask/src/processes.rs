@@ -72,11 +72,27 @@ pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// A process for people: its id, its line in `stat`, its group among it, and its command line.
+#[must_use]
+pub fn describe(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    let fields: Vec<&str> = after_name(&stat).split(' ').take(4).collect();
+    format!("{pid} (state, parent, group, session: {}) {line}", fields.join(" "))
+}
+
 /// Is a process with this id there, and not merely waiting to be collected by its parent?
 #[must_use]
 pub fn is_running(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !after_name(&stat).starts_with(['Z', 'X']))
+}
+
+/// Does a process wait in the kernel for a disk, where no signal reaches it?
+#[must_use]
+pub fn is_in_the_kernel(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| after_name(&stat).starts_with('D'))
 }
 
 /// Asks every 5 ms until `condition` holds; false when it still does not after `limit`.

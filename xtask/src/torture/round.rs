@@ -245,14 +245,31 @@ impl<'a> Round<'a> {
     }
 
     fn expect_gone(&self, struck: &Struck) -> anyhow::Result<()> {
-        let gone = processes::wait_until(OUTLIVES, || {
-            !struck.descendants.iter().any(|&pid| processes::is_running(pid))
-        });
-        ensure!(gone, "a child outlived its pass by {} s", OUTLIVES.as_secs());
+        // What writes to a disk in the kernel dies when that is done, and not before.
+        let are_gone = |is_there: fn(u32) -> bool| !struck.descendants.iter().any(|&pid| is_there(pid));
+        let is_there = |pid| processes::is_running(pid) && !processes::is_in_the_kernel(pid);
+        let gone = processes::wait_until(OUTLIVES, || are_gone(is_there))
+            && processes::wait_until(END, || are_gone(processes::is_running));
+        ensure!(gone, "{}", self.outlived(struck));
         if let Some(sshd) = self.sshd {
             ensure!(sshd.wait_until_idle(END), "the far end does not come to rest");
+            // A script that has lost its session comes to its end all the same.
+            let at_rest = processes::wait_until(END, || processes::mentioning(self.top.as_str()).is_empty());
+            ensure!(at_rest, "something goes on at the far end");
         }
         Ok(())
+    }
+
+    /// Who outlived a pass, as the kernel shows it.
+    fn outlived(&self, struck: &Struck) -> String {
+        let left: Vec<String> = struck
+            .descendants
+            .iter()
+            .filter(|&&pid| processes::is_running(pid))
+            .map(|&pid| processes::describe(pid))
+            .collect();
+        let (after, phase) = (OUTLIVES.as_secs(), &struck.phase);
+        format!("of a pass struck at '{phase}', something outlived it by {after} s: {}", left.join("; "))
     }
 
     /// What must be true at any moment at which nothing runs.
