@@ -94,6 +94,32 @@ fn the_report_as_json() {
     let report = world.run(&["audit", "--json"]).expect(1).stdout;
     let report = report.replace(world.root.as_str(), "ROOT").replace(file.as_str(), "FILE");
     expect![[r#"
+        {
+          "audited": 2,
+          "clean": 1,
+          "missing": 1,
+          "differing": 0,
+          "content_not_compared": 0,
+          "source_changed": 0,
+          "not_audited": 0,
+          "unexplained_folders": 0,
+          "found": [
+            {
+              "minidvodbcopy_id": 1,
+              "minidvodb_id": 1,
+              "name": "ThreePi.1",
+              "minidvodb_group": "ThreePi",
+              "destination_host": "localhost",
+              "outcome": "missing",
+              "fault": 251,
+              "fault_name": "missing-there",
+              "compared": "quick",
+              "message": "FILE is missing there"
+            }
+          ],
+          "closed": [],
+          "unexplained": []
+        }
     "#]]
     .assert_eq(&report);
 }
@@ -744,6 +770,12 @@ fn the_words_of_a_terminal() {
     fs::remove_file(world.there().join("ThreePi.3/Photcodes.dat")).unwrap();
     let told = world.run(&["-v", "audit"]).expect(1).told();
     expect![[r#"
+        minidvodbcopy: ThreePi.1 to localhost (copy 1): as it was sent, by the manifest's sizes and times
+        minidvodbcopy: ThreePi.2 to localhost (copy 2): as it was sent, by the manifest's sizes and times
+        minidvodbcopy: ThreePi.2 to localhost (copy 2): as it was sent, and its source has changed since; `minidvodbcopy recopy 2` sends it again
+        minidvodbcopy: ThreePi.3 to localhost (copy 3): fault 251 missing-there: Photcodes.dat is missing there
+          waits for a person: find out who did it; a clean audit takes the fault away, and `minidvodbcopy recopy 3` sends it again
+        minidvodbcopy: audit: 3 audited, 2 as they were sent, 1 missing, 0 differing, 0 not audited
     "#]]
     .assert_eq(&told);
 }
