@@ -70,6 +70,7 @@ pub enum Command {
     Log(LogCommand),
     Source(SourceCommand),
     Script(Script),
+    Audit(Audit),
     Minidvodbtool(minidvodbtool::Minidvodbtool),
 }
 
@@ -400,6 +401,27 @@ pub struct Recopy {
     /// give it up: the copy stays as it is
     #[argh(switch)]
     pub cancel: bool,
+}
+
+/// is what the ledger calls full still there, and equal to what was sent? changes nothing there; the oldest audit first
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "audit", help_triggers("--help"))]
+pub struct Audit {
+    /// only this host, also where it is off
+    #[argh(option, from_str_fn(host))]
+    pub host: Option<Host>,
+    /// only this group
+    #[argh(option, from_str_fn(group))]
+    pub group: Option<Group>,
+    /// compare the content of every file, too, by checksums that are made there
+    #[argh(switch)]
+    pub checksum: bool,
+    /// audit at most so many copies
+    #[argh(option, from_str_fn(limit))]
+    pub limit: Option<u64>,
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
 }
 
 impl Revert {
@@ -904,6 +926,7 @@ const COMMANDS: [(&str, &[&str]); 21] = [
     ("log", &["add", "show"]),
     ("source", &["add", "del", "show"]),
     ("script", &[]),
+    ("audit", &[]),
     (minidvodbtool::NAME, &[]),
 ];
 

@@ -6,6 +6,7 @@
 //! (`transfer`), and what touches the IPP's database in another (`database`). **None of these four knows
 //! another**; `pass`, `sync` and `commands` bring them together.
 
+mod audit;
 mod cli;
 mod commands;
 mod database;

@@ -3,6 +3,7 @@
 //! Invariant: a command reads, decides by the parts, writes in one transaction where it can, and says what it
 //! did. Commands print through `ui` only.
 
+mod audit;
 mod by_hand;
 mod copies;
 mod copy;
@@ -71,6 +72,7 @@ fn keeping(command: &Command) -> Keeping {
         Command::Copy(copy) => kept(copy.dry_run),
         Command::Sync(sync) => kept(sync.dry_run),
         Command::Recopy(recopy) if !recopy.cancel => Keeping::Kept,
+        Command::Audit(_) => Keeping::Kept,
         _ => Keeping::Nothing,
     }
 }
@@ -97,6 +99,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Log(log) => log::execute(context, log),
         Command::Source(source) => source::execute(context, source),
         Command::Script(script) => script::execute(context, &script),
+        Command::Audit(audit) => audit::execute(context, audit),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
 }

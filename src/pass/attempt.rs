@@ -883,7 +883,7 @@ pub(super) fn stopped(exit: Exit) -> Error {
 }
 
 /// A copy in messages: "ThreePi.1 to ipp0222 (copy 1)".
-pub(super) fn title(copy: &Copy) -> String {
+pub fn title(copy: &Copy) -> String {
     format!("{} to {} (copy {})", copy.name, copy.host, copy.id)
 }
 

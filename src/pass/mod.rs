@@ -7,7 +7,7 @@
 
 mod adopt;
 mod attempt;
-mod diary;
+pub mod diary;
 mod preview;
 pub mod queue;
 mod recopy;
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
-pub use attempt::say_collision;
+pub use attempt::{say_collision, title};
 pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 use show::Show;

@@ -28,7 +28,7 @@ pub struct View {
     /// The path, symlinks resolved: what everything else works on.
     pub at: String,
     /// The folder itself: another disk that is mounted over it later is another one.
-    folder: Option<Identity>,
+    pub(super) folder: Option<Identity>,
     /// The room there.
     pub room: Room,
     /// The file system it lies on.

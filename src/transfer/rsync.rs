@@ -407,7 +407,8 @@ pub(super) fn parse_algorithm(line: &[u8]) -> Option<String> {
 pub(super) struct Item {
     /// The eleven characters of `%i`.
     change: [u8; 11],
-    checksum: Option<String>,
+    /// In hexadecimal, of a file.
+    pub(super) checksum: Option<String>,
     pub(super) path: Box<[u8]>,
 }
 
@@ -426,6 +427,11 @@ impl Item {
             _ => b" .pogax",
         };
         attributes.iter().all(|attribute| may_differ.contains(attribute))
+    }
+
+    /// Whether it is a file that rsync could not read, which has a checksum of zeros then.
+    pub(super) fn is_unread(&self) -> bool {
+        self.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'))
     }
 }
 
@@ -495,8 +501,7 @@ impl Comparison {
             return;
         }
         let Some(item) = parse_item(line) else { return };
-        // rsync says so of a file that it could not read.
-        let is_unread = item.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'));
+        let is_unread = item.is_unread();
         if item.is_equal() && !is_unread {
             self.equal += 1;
             if let Some(checksum) = item.checksum {

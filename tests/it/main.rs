@@ -7,6 +7,7 @@
 
 mod adopt;
 mod adoption;
+mod audit;
 mod away;
 mod basics;
 mod by_hand;
