@@ -26,6 +26,7 @@ mod plan;
 mod render;
 mod signals;
 mod state;
+mod surroundings;
 mod sync;
 mod transfer;
 mod ui;
@@ -95,6 +96,7 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
         user: user(environment),
         command_line,
         mysql_password: mysql_password(environment)?,
+        surroundings: surroundings::Surroundings::read(std::env::vars_os(), arguments.state_dir.is_some())?,
         clock: now,
     };
     match (word, arguments.command) {

@@ -65,12 +65,14 @@ impl Place<'_> {
     }
 }
 
+/// What is needed at a destination: rsync, coreutils and findutils.
+pub(super) const TOOLS: &str = "rsync mv sync df stat find mkdir rmdir rm";
 /// While files arrive, the disk is told to write at this pace, in seconds.
 const FLUSH_EVERY_S: u32 = 1;
 /// Exit code of a script: the path is not the folder that was looked at.
 const OTHER_FOLDER: i32 = 26;
 /// The separator between the parts of an answer.
-const PART: &str = "-- ";
+pub(super) const PART: &str = "-- ";
 
 /// Looks at a target's path; changes nothing.
 ///
@@ -85,7 +87,7 @@ pub fn look(
     let path = quote(place.path.as_str());
     let (name, staging) = (quote(place.name.map_or("", Name::as_str)), quote(&place.staging()));
     let script = format!(
-        "for t in rsync mv sync df stat find mkdir rmdir rm; do
+        "for t in {TOOLS}; do
   command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
 done
 echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"

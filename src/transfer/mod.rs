@@ -13,6 +13,7 @@ pub mod exchange;
 #[path = "../../tests/fuzz/transfer.rs"]
 mod fuzz;
 pub mod guard;
+pub mod inspect;
 pub mod inventory;
 pub mod manifest;
 mod outcome;

@@ -25,7 +25,7 @@ const MOVED_BYTES_MIN: u64 = 1024;
 /// The longest line that is read; a name of 4,096 bytes, each escaped, fits.
 const LINE_MAX_BYTES: usize = 32 * 1024;
 /// The oldest rsync that has what this module asks of the one on this machine.
-const VERSION_MIN_HERE: (u32, u32) = (3, 2);
+pub(super) const VERSION_MIN_HERE: (u32, u32) = (3, 2);
 /// The oldest rsync that understands what is asked of it at a destination.
 pub(super) const VERSION_MIN_THERE: (u32, u32) = (3, 1);
 
