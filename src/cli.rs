@@ -65,6 +65,7 @@ pub enum Command {
     Update(Update),
     Recopy(Recopy),
     Faults(Faults),
+    Status(Status),
     Export(Export),
     Ledger(LedgerCommand),
     Database(DatabaseCommand),
@@ -72,6 +73,7 @@ pub enum Command {
     Log(LogCommand),
     Source(SourceCommand),
     Script(Script),
+    Audit(Audit),
     Check(Check),
     Crontab(Crontab),
     Minidvodbtool(minidvodbtool::Minidvodbtool),
@@ -415,6 +417,27 @@ pub struct Recopy {
     pub cancel: bool,
 }
 
+/// is what the ledger calls full still there, and equal to what was sent? changes nothing there; the oldest audit first
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "audit", help_triggers("--help"))]
+pub struct Audit {
+    /// only this host, also where it is off
+    #[argh(option, from_str_fn(host))]
+    pub host: Option<Host>,
+    /// only this group
+    #[argh(option, from_str_fn(group))]
+    pub group: Option<Group>,
+    /// compare the content of every file, too, by checksums that are made there
+    #[argh(switch)]
+    pub checksum: bool,
+    /// audit at most so many copies
+    #[argh(option, from_str_fn(limit))]
+    pub limit: Option<u64>,
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
+}
+
 impl Revert {
     /// Whether anything but all is meant.
     pub fn is_bounded(&self) -> bool {
@@ -453,6 +476,15 @@ pub struct Faults {
     /// a code or a name
     #[argh(positional, from_str_fn(fault))]
     pub fault: Option<Fault>,
+}
+
+/// at a glance: hosts, room, queue, passes under way, faults, rates, what is to be expected
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status", help_triggers("--help"))]
+pub struct Status {
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// the whole ledger, for programs and for the IPP database
@@ -990,7 +1022,7 @@ fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 22] = [
+const COMMANDS: [(&str, &[&str]); 24] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -1003,6 +1035,7 @@ const COMMANDS: [(&str, &[&str]); 22] = [
     ("update", &[]),
     ("recopy", &[]),
     ("faults", &[]),
+    ("status", &[]),
     ("export", &[]),
     ("ledger", &["check", "backup", "restore", "compact"]),
     ("database", &["set", "show", "del"]),
@@ -1010,6 +1043,7 @@ const COMMANDS: [(&str, &[&str]); 22] = [
     ("log", &["add", "show"]),
     ("source", &["add", "del", "show"]),
     ("script", &[]),
+    ("audit", &[]),
     ("check", &[]),
     ("crontab", &[]),
     (minidvodbtool::NAME, &[]),

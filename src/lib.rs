@@ -6,6 +6,7 @@
 //! (`transfer`), and what touches the IPP's database in another (`database`). **None of these four knows
 //! another**; `pass`, `sync` and `commands` bring them together.
 
+mod audit;
 mod cli;
 mod commands;
 mod database;
@@ -89,7 +90,7 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
     let context = Context {
         ledger: ledger::Ledger::new(&state_dir),
         state_dir,
-        ui: ui::Ui::new(arguments.verbose, arguments.quiet),
+        ui: ui::Ui::new(arguments.verbose, arguments.quiet).on(environment),
         setting: setting(environment)?,
         stop: signals::Stop::on_signals()?,
         user: user(environment),

@@ -3,6 +3,7 @@
 //! Invariant: a command reads, decides by the parts, writes in one transaction where it can, and says what it
 //! did. Commands print through `ui` only.
 
+mod audit;
 mod by_hand;
 mod check;
 mod copies;
@@ -27,6 +28,7 @@ mod script;
 mod show;
 mod source;
 mod stage;
+mod status;
 mod sync;
 mod target;
 mod update;
@@ -78,6 +80,7 @@ fn keeping(command: &Command) -> Keeping {
         Command::Copy(copy) => kept(copy.dry_run),
         Command::Sync(sync) => kept(sync.dry_run),
         Command::Recopy(recopy) if !recopy.cancel => Keeping::Kept,
+        Command::Audit(_) => Keeping::Kept,
         Command::Check(_) => Keeping::Shown,
         _ => Keeping::Nothing,
     }
@@ -97,6 +100,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Update(update) => update::execute(context, &update),
         Command::Recopy(recopy) => recopy::execute(context, &recopy),
         Command::Faults(faults) => faults::execute(context, &faults),
+        Command::Status(status) => status::execute(context, &status),
         Command::Export(export) => export::execute(context, &export),
         Command::Ledger(ledger) => ledger::execute(context, ledger),
         Command::Database(database) => database::execute(context, database),
@@ -104,6 +108,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Log(log) => log::execute(context, log),
         Command::Source(source) => source::execute(context, source),
         Command::Script(script) => script::execute(context, &script),
+        Command::Audit(audit) => audit::execute(context, audit),
         Command::Check(check) => check::execute(context, &check),
         Command::Crontab(crontab) => crontab::execute(context, &crontab),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),

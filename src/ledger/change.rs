@@ -136,7 +136,6 @@ impl<'t> Change<'t> {
     }
 
     /// Notes the room seen on a file system of a host; of each day, the last is kept.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pass does not note it yet"))]
     pub fn put_room(
         &mut self,
         host: &Host,

@@ -14,6 +14,7 @@ pub mod exchange;
 mod fuzz;
 pub mod guard;
 pub mod inspect;
+pub mod inventory;
 pub mod manifest;
 mod outcome;
 mod process;

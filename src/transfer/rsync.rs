@@ -4,6 +4,7 @@
 //! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,36 @@ pub enum Compared {
     Different(String),
 }
 
+/// What the kernel tells of an rsync under way. rsync itself would print a line for every file, which slows
+/// small ones down; nobody pays for this but who looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance {
+    moved: Moved,
+    pid: u32,
+}
+
+impl Glance {
+    /// Bytes that have gone out, of files and of what is said about them.
+    pub fn written_bytes(self) -> u64 {
+        self.moved.written_bytes
+    }
+
+    /// Bytes that it has read, of files and of what the other side says.
+    pub fn read_bytes(self) -> u64 {
+        self.moved.read_bytes
+    }
+
+    /// The file that it reads at this moment, by its path below the source's folder.
+    pub fn file_below(self, folder: &Utf8Path) -> Option<Vec<u8>> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?;
+        open.flatten().find_map(|entry| {
+            let file = std::fs::read_link(entry.path()).ok()?;
+            let below = file.as_os_str().as_bytes().strip_prefix(folder.as_str().as_bytes())?;
+            below.strip_prefix(b"/").filter(|below| !below.is_empty()).map(<[u8]>::to_vec)
+        })
+    }
+}
+
 /// Makes sure that this machine has an rsync that is new enough.
 ///
 /// # Errors
@@ -127,8 +158,8 @@ pub(super) fn parse_version(line: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Sends the source into the staging folder; `progress` is told the bytes that have gone out so far. Returns
-/// the bytes of files that were sent, with the checksums of those files.
+/// Sends the source into the staging folder; `progress` is told what has gone out so far. Returns the bytes of
+/// files that were sent, with the checksums of those files.
 ///
 /// # Errors
 /// Any halt. What has arrived stays for the next attempt.
@@ -137,7 +168,7 @@ pub fn send(
     job: &Job<'_>,
     setting: &Setting,
     watch: &Watch,
-    progress: impl FnMut(u64),
+    progress: impl FnMut(Glance),
 ) -> Result<(u64, Checksums), Halt> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let (from, to) = operands(connection, &job.source.folder, job.to);
@@ -170,7 +201,8 @@ pub fn send(
     Ok((sent, checksums))
 }
 
-/// Compares the source with a folder at the destination, by every file's checksum; changes nothing.
+/// Compares the source with a folder at the destination, by every file's checksum; changes nothing. `progress`
+/// is told what has been read here so far.
 ///
 /// # Errors
 /// Any halt; that they differ is none.
@@ -180,6 +212,7 @@ pub fn compare(
     with: &str,
     setting: &Setting,
     watch: &Watch,
+    progress: impl FnMut(Glance),
 ) -> Result<Compared, Halt> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let (from, to) = operands(connection, &source.folder, with);
@@ -192,7 +225,7 @@ pub fn compare(
     );
     let mut comparison = Comparison::default();
     let take = |line: &[u8]| comparison.take(line);
-    let ended = drive(connection, command.into(), setting, watch, None, take, |_| ())?;
+    let ended = drive(connection, command.into(), setting, watch, None, take, progress)?;
     match succeed(connection, &ended) {
         // Nothing is written there, so that no full disk can be behind it.
         Err(Halt::Fault(met)) if was_cut_off(&met) => Err(Halt::Cut(met.message)),
@@ -237,8 +270,8 @@ fn remote_shell(connection: &Connection) -> Vec<String> {
     }
 }
 
-/// Runs rsync to its end, giving its lines to `take` and the bytes that it has written to `progress`; `stall`
-/// is the watchdog's time.
+/// Runs rsync to its end, giving its lines to `take` and what it has moved to `progress`; `stall` is the
+/// watchdog's time.
 fn drive(
     connection: &mut Connection,
     command: Command,
@@ -246,7 +279,7 @@ fn drive(
     watch: &Watch,
     stall: Option<Duration>,
     mut take: impl FnMut(&[u8]),
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(Glance),
 ) -> Result<Ended, Halt> {
     let (mut process, _) = Process::start(command, &connection.group, setting, false)?;
     let mut lines = Lines::default();
@@ -260,7 +293,7 @@ fn drive(
         let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| {
             dog.look(|| {
                 let moved = process.moved();
-                moved.into_iter().for_each(|moved| progress(moved.written_bytes));
+                moved.into_iter().for_each(|moved| progress(Glance { moved, pid: process.id() }));
                 moved
             })
         });
@@ -374,7 +407,8 @@ pub(super) fn parse_algorithm(line: &[u8]) -> Option<String> {
 pub(super) struct Item {
     /// The eleven characters of `%i`.
     change: [u8; 11],
-    checksum: Option<String>,
+    /// In hexadecimal, of a file.
+    pub(super) checksum: Option<String>,
     pub(super) path: Box<[u8]>,
 }
 
@@ -393,6 +427,11 @@ impl Item {
             _ => b" .pogax",
         };
         attributes.iter().all(|attribute| may_differ.contains(attribute))
+    }
+
+    /// Whether it is a file that rsync could not read, which has a checksum of zeros then.
+    pub(super) fn is_unread(&self) -> bool {
+        self.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'))
     }
 }
 
@@ -462,8 +501,7 @@ impl Comparison {
             return;
         }
         let Some(item) = parse_item(line) else { return };
-        // rsync says so of a file that it could not read.
-        let is_unread = item.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'));
+        let is_unread = item.is_unread();
         if item.is_equal() && !is_unread {
             self.equal += 1;
             if let Some(checksum) = item.checksum {

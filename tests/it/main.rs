@@ -7,6 +7,7 @@
 
 mod adopt;
 mod adoption;
+mod audit;
 mod away;
 mod basics;
 mod by_hand;
@@ -31,6 +32,7 @@ mod names;
 mod old_ledgers;
 mod order;
 mod passes;
+mod progress;
 mod readme;
 mod recopy;
 mod resources;
@@ -43,6 +45,7 @@ mod slow;
 mod source;
 mod space;
 mod start;
+mod status;
 mod sync_kills;
 mod tables;
 mod torture;
