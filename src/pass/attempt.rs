@@ -18,6 +18,7 @@ use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
 use crate::transfer::source::{Kind, Roots, Source, Staged};
+use crate::transfer::stream::{self, Parcel};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -371,7 +372,9 @@ impl<'p> Run<'_, 'p> {
         };
         let flusher =
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
-        let checksums = self.rsync(connection, &job)?;
+        let head_start = self.head_start(connection, view, &job, staged)?;
+        let mut checksums = self.rsync(connection, &job)?;
+        checksums.add(head_start);
         if view.staging.is_some() {
             let place = self.place();
             destination::remove_partials(
@@ -386,19 +389,42 @@ impl<'p> Run<'_, 'p> {
         Ok(Sent { staged, checksums, flusher })
     }
 
+    /// Many small files go out as one stream, where nothing is there yet; rsync does all the rest.
+    fn head_start(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        job: &Job<'_>,
+        staged: Identity,
+    ) -> Result<Checksums, Halt> {
+        if view.staging.is_some() || job.bwlimit.is_some() || !stream::is_worth_while(job.source) {
+            return Ok(Checksums::default());
+        }
+        let parcel = Parcel { source: job.source, to: job.to, staged, wants_checksums: job.wants_checksums };
+        let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
+        let (setting, watch) = (&self.pass.context.setting, &self.watch);
+        let (sent, checksums) = stream::send(connection, &parcel, setting, watch, |bytes| {
+            *sent_bytes = bytes;
+            lock.show_sent(bytes);
+        })?;
+        self.attempt.sent_bytes = sent;
+        Ok(checksums)
+    }
+
     /// rsync sends; what it has sent is shown as it goes.
     pub(super) fn rsync(&mut self, connection: &mut Connection, job: &Job<'_>) -> Result<Checksums, Halt> {
         let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
         let setting = &self.pass.context.setting;
+        let before = *sent_bytes;
         let sent = rsync::send(connection, job, setting, &self.watch, |bytes| {
-            *sent_bytes = bytes;
-            lock.show_sent(bytes);
+            *sent_bytes = before + bytes;
+            lock.show_sent(before + bytes);
         });
         let (sent, checksums) = match sent {
             Err(Halt::Fault(met)) => return Err(Halt::Fault(self.look_for_full_disk(connection, met)?)),
             other => other?,
         };
-        self.attempt.sent_bytes = sent;
+        self.attempt.sent_bytes = before + sent;
         tracing::info!("sent: {sent} bytes of files");
         Ok(checksums)
     }

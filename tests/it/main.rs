@@ -39,6 +39,7 @@ mod shown;
 mod slow;
 mod source;
 mod space;
+mod stream;
 mod sync_kills;
 mod tables;
 mod torture;
