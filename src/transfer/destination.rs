@@ -189,7 +189,7 @@ fn parse_identity(text: &str) -> Option<Identity> {
     Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
 }
 
-/// A script that gives a staging folder its final name keeps it open under this number, and so do its children.
+/// A script that fills a staging folder, or gives it its final name, keeps it open under this number, and so do its children.
 pub(super) const MARK_FD: u32 = 9;
 
 /// Ends what an earlier attempt has left running there: an rsync whose connection was cut off without a word
@@ -213,12 +213,12 @@ pub fn end_orphans(
   alive=
   for p in $(find /proc/[0-9]*/cwd -maxdepth 0 \\( -lname {itself} -o -lname {below} \\) -printf '%h\\n' 2>/dev/null); do
     c=; read -r c 2>/dev/null < \"$p/comm\"
-    [ \"$c\" = rsync ] || continue
+    case $c in rsync|tar) ;; *) continue;; esac
     kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
   done
   for p in $(find /proc/[0-9]*/fd/{MARK_FD} -maxdepth 0 -lname {itself} -printf '%h\\n' 2>/dev/null); do
     p=${{p%/fd}}; c=; read -r c 2>/dev/null < \"$p/comm\"
-    case $c in sh|dash|bash|ksh|busybox|mv) ;; *) continue;; esac
+    case $c in sh|dash|bash|ksh|busybox|mv|tar) ;; *) continue;; esac
     kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
   done
   [ -n \"$alive\" ] || exit 0

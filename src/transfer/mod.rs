@@ -23,6 +23,7 @@ mod script;
 mod shell;
 pub mod source;
 mod ssh;
+pub mod stream;
 
 use std::time::{Duration, Instant};
 

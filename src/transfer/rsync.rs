@@ -38,6 +38,21 @@ pub struct Checksums {
     pub by_path: HashMap<Box<[u8]>, String>,
 }
 
+impl Checksums {
+    /// Takes those of a stream in, where they were made in the same way.
+    pub fn add(&mut self, of_stream: Self) {
+        if self.algorithm.is_empty() && self.by_path.is_empty() {
+            self.algorithm.clone_from(&of_stream.algorithm);
+        }
+        if self.algorithm == of_stream.algorithm {
+            // rsync comes last: where it has sent a file again, its word holds.
+            for (path, checksum) in of_stream.by_path {
+                self.by_path.entry(path).or_insert(checksum);
+            }
+        }
+    }
+}
+
 /// What to send, and how.
 #[derive(Debug)]
 pub struct Job<'a> {
@@ -292,9 +307,9 @@ fn drive(
         }
         let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| {
             dog.look(|| {
-                let moved = process.moved();
-                moved.into_iter().for_each(|moved| progress(Glance { moved, pid: process.id() }));
-                moved
+                let moved = process.moved()?;
+                progress(Glance { moved, pid: process.id() });
+                Some(moved.read_bytes.wrapping_add(moved.written_bytes))
             })
         });
         if verdict.is_err() {
@@ -315,7 +330,7 @@ fn succeed(connection: &mut Connection, ended: &Ended) -> Result<(), Halt> {
 }
 
 /// Looks from time to time what has moved, and notices when nothing does.
-struct Watchdog {
+pub(super) struct Watchdog {
     stall: Option<Duration>,
     looked: Instant,
     moved_at: Instant,
@@ -323,17 +338,18 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn new(stall: Option<Duration>) -> Self {
+    pub(super) fn new(stall: Option<Duration>) -> Self {
         Self { stall, looked: Instant::now(), moved_at: Instant::now(), counted: 0 }
     }
 
-    fn look(&mut self, count: impl FnOnce() -> Option<Moved>) -> Result<(), Halt> {
+    /// `count` says how many bytes have moved so far, where anybody knows.
+    pub(super) fn look(&mut self, count: impl FnOnce() -> Option<u64>) -> Result<(), Halt> {
         if self.looked.elapsed() < TICK {
             return Ok(());
         }
         self.looked = Instant::now();
         // Where the kernel does not tell, rsync's own timeout and the deadline remain.
-        let now = count().map(|moved| moved.read_bytes.wrapping_add(moved.written_bytes));
+        let now = count();
         if now.is_none_or(|now| now.abs_diff(self.counted) >= MOVED_BYTES_MIN) {
             self.counted = now.unwrap_or_default();
             self.moved_at = Instant::now();

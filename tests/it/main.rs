@@ -46,6 +46,7 @@ mod source;
 mod space;
 mod start;
 mod status;
+mod stream;
 mod sync_kills;
 mod tables;
 mod torture;
