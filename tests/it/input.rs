@@ -1139,7 +1139,7 @@ fn every_usage_error_exits_2_and_names_what_is_wrong() {
         (&["host", "add", "a", "--machine", "u@b"], "'u@b'"),
         (&["stage", "on", "walk"], "'walk'"),
         (&["minidvodb"], "import"),
-        (&["minidvodb", "import"], "file"),
+        (&["minidvodb", "import"], "a list, or a folder"),
         (&["faults", "0"], "'0'"),
         (&["faults", "walrus"], "'walrus'"),
         (&["faults", "70000"], "'70000'"),
@@ -1290,6 +1290,8 @@ fn the_help_of_a_few_commands() {
               recopy            send a full copy again: the new one is staged and verified,
                                 then exchanged with the old one, which goes last
               faults            the table of fault codes, or one explained
+              status            at a glance: hosts, room, queue, passes under way, faults,
+                                rates, what is to be expected
               export            the whole ledger, for programs and for the IPP database
               ledger            the ledger's file itself
               database          the IPP's MySQL database
