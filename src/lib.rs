@@ -6,6 +6,7 @@
 //! (`transfer`), and what touches the IPP's database in another (`database`). **None of these four knows
 //! another**; `pass`, `sync` and `commands` bring them together.
 
+mod audit;
 mod cli;
 mod commands;
 mod database;
@@ -25,6 +26,7 @@ mod plan;
 mod render;
 mod signals;
 mod state;
+mod surroundings;
 mod sync;
 mod transfer;
 mod ui;
@@ -94,6 +96,7 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
         user: user(environment),
         command_line,
         mysql_password: mysql_password(environment)?,
+        surroundings: surroundings::Surroundings::read(std::env::vars_os(), arguments.state_dir.is_some())?,
         clock: now,
     };
     match (word, arguments.command) {

@@ -85,21 +85,7 @@ impl PassLock {
         group: &Group,
         machine: &Machine,
     ) -> Result<Result<Self, String>> {
-        let path = file_of(state_dir, host, group);
-        let folder = path.parent().unwrap_or(state_dir);
-        fs::create_dir_all(folder).or_configuration(format!("cannot make the folder {folder}"))?;
-        // What is written of our progress must not end up in a file that somebody linked to.
-        state::expect_trusted(folder)?;
-        state::expect_trusted(&path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(not_followed())
-            .open(&path)
-            .or_configuration(format!("cannot open the lock {path}"))?;
+        let (file, path) = open_to_lock(state_dir, host, group)?;
         if !lock_for_good(&file).or_configuration(format!("cannot lock {path}"))? {
             return Ok(Err(holders::holder_of(&path)));
         }
@@ -183,6 +169,35 @@ fn lock_for_good(file: &File) -> std::io::Result<bool> {
         std::thread::sleep(LOOK);
     }
     Ok(false)
+}
+
+/// The lock's file, made where there is none.
+fn open_to_lock(state_dir: &Utf8Path, host: &Host, group: &Group) -> Result<(File, Utf8PathBuf)> {
+    let path = file_of(state_dir, host, group);
+    let folder = path.parent().unwrap_or(state_dir);
+    fs::create_dir_all(folder).or_configuration(format!("cannot make the folder {folder}"))?;
+    // What is written of our progress must not end up in a file that somebody linked to.
+    state::expect_trusted(folder)?;
+    state::expect_trusted(&path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(not_followed())
+        .open(&path)
+        .or_configuration(format!("cannot open the lock {path}"))?;
+    Ok((file, path))
+}
+
+/// A lock that was tried: held by this file now, or by somebody else.
+fn taken(tried: std::io::Result<()>, file: File, path: &Utf8Path) -> Result<Result<File, String>> {
+    match tried {
+        Ok(()) => Ok(Ok(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(Err(holders::holder_of(path))),
+        Err(error) => Err(error).or_configuration(format!("cannot lock {path}")),
+    }
 }
 
 /// Neither through a symlink, nor waiting for the other end of a pipe that stands there.
@@ -273,6 +288,17 @@ pub fn holder_now(state_dir: &Utf8Path, host: &Host, group: &Group) -> Option<St
     let path = file_of(state_dir, host, group);
     let file = open(&path).ok()?;
     is_held(&file).then(|| holders::holder_of(&path))
+}
+
+/// Keeps passes of a host and group out for as long as the file is kept, to look at what one might be changing; or
+/// says who holds the lock. It is shared, so that what the last holder said of itself, which stays for the next
+/// pass, is not taken for that of a pass under way.
+///
+/// # Errors
+/// 78 where the file can't be made or locked at all.
+pub fn keep_out(state_dir: &Utf8Path, host: &Host, group: &Group) -> Result<Result<File, String>> {
+    let (file, path) = open_to_lock(state_dir, host, group)?;
+    taken(fs2::FileExt::try_lock_shared(&file), file, &path)
 }
 
 /// The locks that are held, with their holders.

@@ -159,6 +159,11 @@ impl<'t> Change<'t> {
         self.put_meta(meta::SOURCE_ROOTS, &roots)
     }
 
+    /// Notes that ids were given here.
+    pub fn note_scan(&mut self) -> Result<(), Failure> {
+        if self.has_scanned()? { Ok(()) } else { self.put_meta(meta::SCANNED, &true) }
+    }
+
     /// Writes what is known of a host, but not another machine: see [`Self::rekey_host`].
     pub fn put_host(&mut self, record: &HostRecord) -> Result<(), Failure> {
         if self.host(&record.host)?.as_ref() == Some(record) {

@@ -18,6 +18,7 @@ use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
 use crate::transfer::source::{Kind, Roots, Source, Staged};
+use crate::transfer::stream::{self, Parcel};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -385,7 +386,9 @@ impl<'p> Run<'_, 'p> {
         };
         let flusher =
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
-        let checksums = self.rsync(connection, &job)?;
+        let head_start = self.head_start(connection, view, &job, staged)?;
+        let mut checksums = self.rsync(connection, &job)?;
+        checksums.add(head_start);
         if view.staging.is_some() {
             let place = self.place();
             destination::remove_partials(
@@ -400,18 +403,40 @@ impl<'p> Run<'_, 'p> {
         Ok(Sent { staged, checksums, flusher })
     }
 
+    /// Many small files go out as one stream, where nothing is there yet; rsync does all the rest.
+    fn head_start(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        job: &Job<'_>,
+        staged: Identity,
+    ) -> Result<Checksums, Halt> {
+        if view.staging.is_some() || job.bwlimit.is_some() || !stream::is_worth_while(job.source) {
+            return Ok(Checksums::default());
+        }
+        let parcel = Parcel { source: job.source, to: job.to, staged, wants_checksums: job.wants_checksums };
+        let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
+        let (sent, checksums) = stream::send(connection, &parcel, &context.setting, &self.watch, |bytes| {
+            attempt.sent_bytes = bytes;
+            show.streamed(lock, bytes);
+        })?;
+        self.attempt.sent_bytes = sent;
+        Ok(checksums)
+    }
+
     /// rsync sends; what it has sent is shown as it goes.
     pub(super) fn rsync(&mut self, connection: &mut Connection, job: &Job<'_>) -> Result<Checksums, Halt> {
         let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
+        let before = attempt.sent_bytes;
         let sent = rsync::send(connection, job, &context.setting, &self.watch, |glance| {
-            attempt.sent_bytes = glance.written_bytes();
-            show.sent(lock, glance, &job.source.folder);
+            attempt.sent_bytes = before + glance.written_bytes();
+            show.sent(lock, before, glance, &job.source.folder);
         });
         let (sent, checksums) = match sent {
             Err(Halt::Fault(met)) => return Err(Halt::Fault(self.look_for_full_disk(connection, met)?)),
             other => other?,
         };
-        self.attempt.sent_bytes = sent;
+        self.attempt.sent_bytes = before + sent;
         tracing::info!("sent: {sent} bytes of files");
         Ok(checksums)
     }
@@ -883,7 +908,7 @@ pub(super) fn stopped(exit: Exit) -> Error {
 }
 
 /// A copy in messages: "ThreePi.1 to ipp0222 (copy 1)".
-pub(super) fn title(copy: &Copy) -> String {
+pub fn title(copy: &Copy) -> String {
     format!("{} to {} (copy {})", copy.name, copy.host, copy.id)
 }
 

@@ -7,7 +7,7 @@
 
 mod adopt;
 mod attempt;
-mod diary;
+pub mod diary;
 mod preview;
 pub mod queue;
 mod recopy;
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
-pub use attempt::say_collision;
+pub use attempt::{say_collision, title};
 pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 use show::Show;
@@ -34,6 +34,7 @@ use crate::plan::forecast;
 use crate::plan::load::{self, Door, Eagerness, Verdict};
 use crate::plan::notice;
 use crate::signals::Stop;
+use crate::surroundings::Surroundings;
 use crate::sync::{Hold, Partner};
 use crate::transfer::Setting;
 use crate::ui::Ui;
@@ -56,6 +57,8 @@ pub struct Context {
     pub command_line: String,
     /// `MYSQL_PWD` of the environment.
     pub mysql_password: Option<String>,
+    /// What other processes are to be started with.
+    pub surroundings: Surroundings,
     /// The clock.
     pub clock: fn() -> Timestamp,
 }
@@ -200,6 +203,7 @@ fn no_ledger(context: &Context) -> Error {
     Error::configuration(format!("there is no ledger in {}", context.state_dir)).hint(
         "`minidvodbcopy minidvodb import` and `minidvodbcopy target add` make one; is this the right --state-dir?",
     )
+    .hint("`minidvodbcopy check` says what to do first")
 }
 
 /// What a pass would do, without doing it.

@@ -76,11 +76,22 @@ impl Show {
         self.screen.show_phase(phase.as_str(), total_bytes);
     }
 
-    /// rsync sends from a folder.
-    pub(super) fn sent(&mut self, lock: &mut PassLock, glance: Glance, folder: &Utf8Path) {
-        lock.show_sent(glance.written_bytes());
-        self.sums.sent_bytes = glance.written_bytes();
-        self.show_bytes(glance.written_bytes(), glance, folder);
+    /// Many small files go out as one stream.
+    pub(super) fn streamed(&mut self, lock: &mut PassLock, bytes: u64) {
+        lock.show_sent(bytes);
+        self.sums.sent_bytes = bytes;
+        if self.is_watched() {
+            self.screen.show_bytes(bytes, None);
+            self.show_sums();
+        }
+    }
+
+    /// rsync sends from a folder, when so many bytes of it had been sent before.
+    pub(super) fn sent(&mut self, lock: &mut PassLock, before: u64, glance: Glance, folder: &Utf8Path) {
+        let bytes = before + glance.written_bytes();
+        lock.show_sent(bytes);
+        self.sums.sent_bytes = bytes;
+        self.show_bytes(bytes, glance, folder);
     }
 
     /// rsync compares a folder with the destination.

@@ -4,6 +4,7 @@
 //! Invariant: everything here is pure: values in, decisions out, `now` among the values. No disk, no
 //! network, no clock, no ledger.
 
+pub mod audit;
 pub mod by_hand;
 pub mod forecast;
 pub mod load;

@@ -28,7 +28,7 @@ pub struct View {
     /// The path, symlinks resolved: what everything else works on.
     pub at: String,
     /// The folder itself: another disk that is mounted over it later is another one.
-    folder: Option<Identity>,
+    pub(super) folder: Option<Identity>,
     /// The room there.
     pub room: Room,
     /// The file system it lies on.
@@ -65,12 +65,14 @@ impl Place<'_> {
     }
 }
 
+/// What is needed at a destination: rsync, coreutils and findutils.
+pub(super) const TOOLS: &str = "rsync mv sync df stat find mkdir rmdir rm";
 /// While files arrive, the disk is told to write at this pace, in seconds.
 const FLUSH_EVERY_S: u32 = 1;
 /// Exit code of a script: the path is not the folder that was looked at.
 const OTHER_FOLDER: i32 = 26;
 /// The separator between the parts of an answer.
-const PART: &str = "-- ";
+pub(super) const PART: &str = "-- ";
 
 /// Looks at a target's path; changes nothing.
 ///
@@ -85,7 +87,7 @@ pub fn look(
     let path = quote(place.path.as_str());
     let (name, staging) = (quote(place.name.map_or("", Name::as_str)), quote(&place.staging()));
     let script = format!(
-        "for t in rsync mv sync df stat find mkdir rmdir rm; do
+        "for t in {TOOLS}; do
   command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
 done
 echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
@@ -187,7 +189,7 @@ fn parse_identity(text: &str) -> Option<Identity> {
     Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
 }
 
-/// A script that gives a staging folder its final name keeps it open under this number, and so do its children.
+/// A script that fills a staging folder, or gives it its final name, keeps it open under this number, and so do its children.
 pub(super) const MARK_FD: u32 = 9;
 
 /// Ends what an earlier attempt has left running there: an rsync whose connection was cut off without a word
@@ -211,12 +213,12 @@ pub fn end_orphans(
   alive=
   for p in $(find /proc/[0-9]*/cwd -maxdepth 0 \\( -lname {itself} -o -lname {below} \\) -printf '%h\\n' 2>/dev/null); do
     c=; read -r c 2>/dev/null < \"$p/comm\"
-    [ \"$c\" = rsync ] || continue
+    case $c in rsync|tar) ;; *) continue;; esac
     kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
   done
   for p in $(find /proc/[0-9]*/fd/{MARK_FD} -maxdepth 0 -lname {itself} -printf '%h\\n' 2>/dev/null); do
     p=${{p%/fd}}; c=; read -r c 2>/dev/null < \"$p/comm\"
-    case $c in sh|dash|bash|ksh|busybox|mv) ;; *) continue;; esac
+    case $c in sh|dash|bash|ksh|busybox|mv|tar) ;; *) continue;; esac
     kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
   done
   [ -n \"$alive\" ] || exit 0

@@ -25,7 +25,7 @@ const MOVED_BYTES_MIN: u64 = 1024;
 /// The longest line that is read; a name of 4,096 bytes, each escaped, fits.
 const LINE_MAX_BYTES: usize = 32 * 1024;
 /// The oldest rsync that has what this module asks of the one on this machine.
-const VERSION_MIN_HERE: (u32, u32) = (3, 2);
+pub(super) const VERSION_MIN_HERE: (u32, u32) = (3, 2);
 /// The oldest rsync that understands what is asked of it at a destination.
 pub(super) const VERSION_MIN_THERE: (u32, u32) = (3, 1);
 
@@ -36,6 +36,21 @@ pub struct Checksums {
     pub algorithm: String,
     /// In hexadecimal, by path below the source.
     pub by_path: HashMap<Box<[u8]>, String>,
+}
+
+impl Checksums {
+    /// Takes those of a stream in, where they were made in the same way.
+    pub fn add(&mut self, of_stream: Self) {
+        if self.algorithm.is_empty() && self.by_path.is_empty() {
+            self.algorithm.clone_from(&of_stream.algorithm);
+        }
+        if self.algorithm == of_stream.algorithm {
+            // rsync comes last: where it has sent a file again, its word holds.
+            for (path, checksum) in of_stream.by_path {
+                self.by_path.entry(path).or_insert(checksum);
+            }
+        }
+    }
 }
 
 /// What to send, and how.
@@ -292,9 +307,9 @@ fn drive(
         }
         let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| {
             dog.look(|| {
-                let moved = process.moved();
-                moved.into_iter().for_each(|moved| progress(Glance { moved, pid: process.id() }));
-                moved
+                let moved = process.moved()?;
+                progress(Glance { moved, pid: process.id() });
+                Some(moved.read_bytes.wrapping_add(moved.written_bytes))
             })
         });
         if verdict.is_err() {
@@ -315,7 +330,7 @@ fn succeed(connection: &mut Connection, ended: &Ended) -> Result<(), Halt> {
 }
 
 /// Looks from time to time what has moved, and notices when nothing does.
-struct Watchdog {
+pub(super) struct Watchdog {
     stall: Option<Duration>,
     looked: Instant,
     moved_at: Instant,
@@ -323,17 +338,18 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn new(stall: Option<Duration>) -> Self {
+    pub(super) fn new(stall: Option<Duration>) -> Self {
         Self { stall, looked: Instant::now(), moved_at: Instant::now(), counted: 0 }
     }
 
-    fn look(&mut self, count: impl FnOnce() -> Option<Moved>) -> Result<(), Halt> {
+    /// `count` says how many bytes have moved so far, where anybody knows.
+    pub(super) fn look(&mut self, count: impl FnOnce() -> Option<u64>) -> Result<(), Halt> {
         if self.looked.elapsed() < TICK {
             return Ok(());
         }
         self.looked = Instant::now();
         // Where the kernel does not tell, rsync's own timeout and the deadline remain.
-        let now = count().map(|moved| moved.read_bytes.wrapping_add(moved.written_bytes));
+        let now = count();
         if now.is_none_or(|now| now.abs_diff(self.counted) >= MOVED_BYTES_MIN) {
             self.counted = now.unwrap_or_default();
             self.moved_at = Instant::now();
@@ -407,7 +423,8 @@ pub(super) fn parse_algorithm(line: &[u8]) -> Option<String> {
 pub(super) struct Item {
     /// The eleven characters of `%i`.
     change: [u8; 11],
-    checksum: Option<String>,
+    /// In hexadecimal, of a file.
+    pub(super) checksum: Option<String>,
     pub(super) path: Box<[u8]>,
 }
 
@@ -426,6 +443,11 @@ impl Item {
             _ => b" .pogax",
         };
         attributes.iter().all(|attribute| may_differ.contains(attribute))
+    }
+
+    /// Whether it is a file that rsync could not read, which has a checksum of zeros then.
+    pub(super) fn is_unread(&self) -> bool {
+        self.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'))
     }
 }
 
@@ -495,8 +517,7 @@ impl Comparison {
             return;
         }
         let Some(item) = parse_item(line) else { return };
-        // rsync says so of a file that it could not read.
-        let is_unread = item.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'));
+        let is_unread = item.is_unread();
         if item.is_equal() && !is_unread {
             self.equal += 1;
             if let Some(checksum) = item.checksum {
