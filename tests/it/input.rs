@@ -1290,6 +1290,8 @@ fn the_help_of_a_few_commands() {
               recopy            send a full copy again: the new one is staged and verified,
                                 then exchanged with the old one, which goes last
               faults            the table of fault codes, or one explained
+              status            at a glance: hosts, room, queue, passes under way, faults,
+                                rates, what is to be expected
               export            the whole ledger, for programs and for the IPP database
               ledger            the ledger's file itself
               database          the IPP's MySQL database
