@@ -169,7 +169,7 @@ impl Auditor<'_> {
         }
         let Ok(source) = Source::read(path, &self.roots) else { return Ok(()) };
         let there = ground.there.view.below(subject.copy.name.as_str());
-        let compared = rsync::compare(connection, &source, &there, &self.context.setting, watch)?;
+        let compared = rsync::compare(connection, &source, &there, &self.context.setting, watch, |_| ())?;
         look.extent = Extent::Checksum;
         look.not_compared = None;
         if let Compared::Different(what) = compared {

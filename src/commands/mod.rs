@@ -5,8 +5,10 @@
 
 mod audit;
 mod by_hand;
+mod check;
 mod copies;
 mod copy;
+mod crontab;
 mod database;
 mod export;
 mod faults;
@@ -26,6 +28,7 @@ mod script;
 mod show;
 mod source;
 mod stage;
+mod status;
 mod sync;
 mod target;
 mod update;
@@ -47,7 +50,13 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
     if let Command::Faults(faults) = command {
         return faults::execute(context, &faults);
     }
-    state::check(&context.state_dir)?;
+    if let Command::Crontab(crontab) = command {
+        return crontab::execute(context, &crontab);
+    }
+    if !matches!(command, Command::Check(_)) {
+        // The check itself says what is wrong with it, and goes on.
+        state::check(&context.state_dir)?;
+    }
     let log = filelog::begin(
         keeping(&command),
         &Teller {
@@ -72,6 +81,7 @@ fn keeping(command: &Command) -> Keeping {
         Command::Sync(sync) => kept(sync.dry_run),
         Command::Recopy(recopy) if !recopy.cancel => Keeping::Kept,
         Command::Audit(_) => Keeping::Kept,
+        Command::Check(_) => Keeping::Shown,
         _ => Keeping::Nothing,
     }
 }
@@ -90,6 +100,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Update(update) => update::execute(context, &update),
         Command::Recopy(recopy) => recopy::execute(context, &recopy),
         Command::Faults(faults) => faults::execute(context, &faults),
+        Command::Status(status) => status::execute(context, &status),
         Command::Export(export) => export::execute(context, &export),
         Command::Ledger(ledger) => ledger::execute(context, ledger),
         Command::Database(database) => database::execute(context, database),
@@ -98,6 +109,8 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Source(source) => source::execute(context, source),
         Command::Script(script) => script::execute(context, &script),
         Command::Audit(audit) => audit::execute(context, audit),
+        Command::Check(check) => check::execute(context, &check),
+        Command::Crontab(crontab) => crontab::execute(context, &crontab),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
 }
@@ -111,6 +124,9 @@ pub fn execute_word(context: &Context, word: Word) -> Result<Exit> {
     words::execute(context, &[words::Step { word, place: None }])
 }
 
+/// Where whoever is new to it may begin.
+const FIRST_STEP: &str = "`minidvodbcopy check` says what to do first";
+
 /// Reads the ledger; where there is none yet, says so on standard error and gives nothing.
 fn read_if_any<T: Default>(
     context: &Context,
@@ -119,7 +135,7 @@ fn read_if_any<T: Default>(
     if context.ledger.exists() {
         return context.ledger.read(look);
     }
-    context.ui.notice(&format!("there is no ledger in {} yet", context.state_dir));
+    context.ui.notice(&format!("there is no ledger in {} yet: {FIRST_STEP}", context.state_dir));
     Ok(T::default())
 }
 
@@ -129,5 +145,6 @@ fn need_ledger(context: &Context) -> Result<()> {
         return Ok(());
     }
     Err(Error::configuration(format!("there is no ledger in {}", context.state_dir))
-        .hint("is this the right --state-dir?"))
+        .hint("is this the right --state-dir?")
+        .hint(FIRST_STEP))
 }

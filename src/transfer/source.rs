@@ -49,6 +49,18 @@ pub struct Entry {
     mode: u32,
 }
 
+impl Entry {
+    /// The permission bits and those above them.
+    pub(super) fn mode(&self) -> u32 {
+        self.mode & 0o7777
+    }
+
+    /// Whether what is there now is what was seen.
+    pub(super) fn is_still(&self, now: &Metadata) -> bool {
+        entry(self.path.clone(), now) == *self
+    }
+}
+
 /// A minidvodb's folder at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {

@@ -11,6 +11,7 @@ pub mod elf;
 mod fits;
 pub mod mariadb;
 mod noise;
+pub mod pack;
 pub mod processes;
 pub mod proxy;
 pub mod setup;
