@@ -57,6 +57,8 @@ const EXAMPLES: [(&str, &str, &str); 56] = [
     ("recopy", "minidvodbcopy recopy 2 --cancel", "leave it as it is after all"),
     ("faults", "minidvodbcopy faults", "the table of fault codes"),
     ("faults", "minidvodbcopy faults 212", "what one means, and what to do"),
+    ("status", "minidvodbcopy status", "at a glance"),
+    ("status", "minidvodbcopy status --json", "the same for programs"),
     ("export", "minidvodbcopy export --format csv --output copies.csv", "all copies in a file"),
     (
         "export",
