@@ -4,7 +4,7 @@
 //! example has.
 
 /// The commands with their verbs, what is typed, and what for.
-const EXAMPLES: [(&str, &str, &str); 56] = [
+const EXAMPLES: [(&str, &str, &str); 58] = [
     ("run", "minidvodbcopy run", "one pass, as cron makes it"),
     ("run", "minidvodbcopy run --dry-run", "what would be copied, and whether there is room"),
     ("run", "minidvodbcopy run --host ipp0222 --limit 10", "at most ten copies, to one host"),
