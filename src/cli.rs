@@ -69,6 +69,8 @@ pub enum Command {
     Log(LogCommand),
     Source(SourceCommand),
     Script(Script),
+    Report(Report),
+    Metrics(Metrics),
     Minidvodbtool(minidvodbtool::Minidvodbtool),
 }
 
@@ -91,6 +93,9 @@ pub struct Run {
     /// print one JSON object
     #[argh(switch)]
     pub json: bool,
+    /// afterwards, however it ended, write the metrics to this file, for Prometheus's textfile collector
+    #[argh(option, from_str_fn(file), arg_name = "FILE")]
+    pub metrics: Option<Utf8PathBuf>,
 }
 
 /// one pass for one group, now, also where the host is off; remembers the target
@@ -115,6 +120,9 @@ pub struct CopyGroup {
     /// print one JSON object
     #[argh(switch)]
     pub json: bool,
+    /// afterwards, however it ended, write the metrics to this file, for Prometheus's textfile collector
+    #[argh(option, from_str_fn(file), arg_name = "FILE")]
+    pub metrics: Option<Utf8PathBuf>,
 }
 
 /// what to copy where
@@ -642,6 +650,20 @@ pub struct Script {
     pub file: String,
 }
 
+/// pictures for people: one HTML file that needs nothing but itself
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "report", help_triggers("--help"))]
+pub struct Report {
+    /// the file, which is replaced only when all is well
+    #[argh(option, from_str_fn(file), arg_name = "FILE.html")]
+    pub output: Utf8PathBuf,
+}
+
+/// numbers for Prometheus's textfile collector; `run --metrics FILE` writes them after each pass
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "metrics", help_triggers("--help"))]
+pub struct Metrics {}
+
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|refused| refused.to_string())
 }
@@ -873,7 +895,7 @@ fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 20] = [
+const COMMANDS: [(&str, &[&str]); 22] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -893,6 +915,8 @@ const COMMANDS: [(&str, &[&str]); 20] = [
     ("log", &["add", "show"]),
     ("source", &["add", "del", "show"]),
     ("script", &[]),
+    ("report", &[]),
+    ("metrics", &[]),
     (minidvodbtool::NAME, &[]),
 ];
 

@@ -72,6 +72,13 @@ impl Error {
         self
     }
 
+    /// The same error with another exit code.
+    #[must_use]
+    pub fn with_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// The same error with a way out added.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {

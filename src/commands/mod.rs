@@ -16,9 +16,11 @@ mod host;
 mod ledger;
 mod list;
 mod log;
+mod metrics;
 mod minidvodb;
 pub mod minidvodbtool;
 mod recopy;
+mod report;
 mod revert;
 mod run;
 mod script;
@@ -95,6 +97,8 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Log(log) => log::execute(context, log),
         Command::Source(source) => source::execute(context, source),
         Command::Script(script) => script::execute(context, &script),
+        Command::Report(report) => report::execute(context, &report),
+        Command::Metrics(metrics) => metrics::execute(context, &metrics),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
 }
