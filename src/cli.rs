@@ -3,6 +3,9 @@
 //! Invariant: everything typed is checked here or in the model before a command sees it; a usage error exits 2
 //! and has changed nothing.
 
+mod complete;
+mod examples;
+mod forms;
 #[cfg(test)]
 #[path = "../tests/fuzz/cli.rs"]
 mod fuzz;
@@ -62,6 +65,7 @@ pub enum Command {
     Update(Update),
     Recopy(Recopy),
     Faults(Faults),
+    Status(Status),
     Export(Export),
     Ledger(LedgerCommand),
     Database(DatabaseCommand),
@@ -69,6 +73,9 @@ pub enum Command {
     Log(LogCommand),
     Source(SourceCommand),
     Script(Script),
+    Audit(Audit),
+    Check(Check),
+    Crontab(Crontab),
     Report(Report),
     Metrics(Metrics),
     Minidvodbtool(minidvodbtool::Minidvodbtool),
@@ -307,7 +314,16 @@ pub enum MinidvodbVerb {
 pub struct MinidvodbImport {
     /// the file, or - for standard input
     #[argh(positional)]
-    pub file: String,
+    pub file: Option<String>,
+    /// instead of a file, take in the DVO databases under this folder: each folder with an Images.dat; those that are known keep their ids, the others get the next free ones
+    #[argh(option, from_str_fn(folder), arg_name = "DIR")]
+    pub scan: Option<Utf8PathBuf>,
+    /// the group of what is found by --scan
+    #[argh(option, from_str_fn(group))]
+    pub group: Option<Group>,
+    /// say what --scan finds; change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
 }
 
 /// list the minidvodbs
@@ -409,6 +425,27 @@ pub struct Recopy {
     pub cancel: bool,
 }
 
+/// is what the ledger calls full still there, and equal to what was sent? changes nothing there; the oldest audit first
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "audit", help_triggers("--help"))]
+pub struct Audit {
+    /// only this host, also where it is off
+    #[argh(option, from_str_fn(host))]
+    pub host: Option<Host>,
+    /// only this group
+    #[argh(option, from_str_fn(group))]
+    pub group: Option<Group>,
+    /// compare the content of every file, too, by checksums that are made there
+    #[argh(switch)]
+    pub checksum: bool,
+    /// audit at most so many copies
+    #[argh(option, from_str_fn(limit))]
+    pub limit: Option<u64>,
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
+}
+
 impl Revert {
     /// Whether anything but all is meant.
     pub fn is_bounded(&self) -> bool {
@@ -447,6 +484,15 @@ pub struct Faults {
     /// a code or a name
     #[argh(positional, from_str_fn(fault))]
     pub fault: Option<Fault>,
+}
+
+/// at a glance: hosts, room, queue, passes under way, faults, rates, what is to be expected
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status", help_triggers("--help"))]
+pub struct Status {
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// the whole ledger, for programs and for the IPP database
@@ -648,6 +694,62 @@ pub struct Script {
     /// the file, or - for standard input
     #[argh(positional)]
     pub file: String,
+}
+
+/// everything that a pass needs, tried now, with the command that mends what fails; nothing is changed
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "check", help_triggers("--help"))]
+pub struct Check {
+    /// only this host, whether it is known or not
+    #[argh(positional, from_str_fn(host))]
+    pub host: Option<Host>,
+    /// as a pass that cron starts: in its poor environment, without a terminal and an agent
+    #[argh(switch)]
+    pub as_cron: bool,
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
+    /// this process is the one that --as-cron has started
+    #[argh(switch, hidden_help)]
+    pub in_cron: bool,
+}
+
+/// print the lines for cron, or a unit for systemd
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "crontab", help_triggers("--help"))]
+pub struct Crontab {
+    /// print this unit instead: service, timer, audit-service or audit-timer
+    #[argh(option, from_str_fn(unit), arg_name = "unit")]
+    pub systemd: Option<Unit>,
+}
+
+/// A unit for systemd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Service,
+    Timer,
+    AuditService,
+    AuditTimer,
+}
+
+/// The units' names.
+const UNITS: &[&str] = &["service", "timer", "audit-service", "audit-timer"];
+
+fn unit(text: &str) -> Result<Unit, String> {
+    match text {
+        "service" => Ok(Unit::Service),
+        "timer" => Ok(Unit::Timer),
+        "audit-service" => Ok(Unit::AuditService),
+        "audit-timer" => Ok(Unit::AuditTimer),
+        _ => Err(format!("'{}' is no unit: {}", text.escape_debug(), UNITS.join(", "))),
+    }
+}
+
+fn folder(text: &str) -> Result<Utf8PathBuf, String> {
+    match text {
+        "" => Err("'' is no folder's name".to_owned()),
+        _ => Ok(text.into()),
+    }
 }
 
 /// pictures for people: one HTML file that needs nothing but itself
@@ -853,25 +955,72 @@ pub fn is_minidvodbtool(arguments: &[OsString]) -> bool {
 /// Exit 2, with what to type instead.
 pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
     let (front, typed) = lower(arguments)?;
+    if front.iter().any(|word| word == "--version") {
+        return Ok(version());
+    }
     if typed.first().is_some_and(|first| words::is_word(first)) {
         return parse_word(&front, &typed);
     }
+    if typed.first().is_some_and(|first| first == complete::COMMAND) {
+        return completion(&typed);
+    }
     let words: Vec<&str> = front.iter().chain(&typed).map(String::as_str).collect();
     match Arguments::from_args(&["minidvodbcopy"], &words) {
-        Ok(arguments) if arguments.version => {
-            Ok(Asked::Text(concat!("minidvodbcopy ", env!("CARGO_PKG_VERSION"), "\n").to_owned()))
-        }
+        Ok(arguments) if arguments.version => Ok(version()),
         Ok(Arguments { command: None, .. }) => {
             Err(Error::new(Exit::Usage, "no command is given").hint("`minidvodbcopy help` lists them"))
         }
         Ok(arguments) => Ok(Asked::Command(Box::new(arguments))),
-        Err(argh::EarlyExit { output, status: Ok(()) }) => {
-            // `--help COMMAND` is about that one.
-            let is_about_all = typed.iter().all(|word| word.starts_with('-'));
-            Ok(Asked::Text(if is_about_all { output + &words::section() } else { output }))
+        Err(argh::EarlyExit { output, status: Ok(()) }) => Ok(Asked::Text(output + &more_help(&typed))),
+        Err(argh::EarlyExit { output, status: Err(()) }) => {
+            // `run help` is asked for as often as `help run`; where `help` can be a name, it is one.
+            match typed.split_last() {
+                Some((last, path)) if last == "help" && path_of(path).len() == path.len() => {
+                    let asked = ["help".to_owned()].into_iter().chain(path.iter().cloned());
+                    parse(asked.map(OsString::from).collect())
+                }
+                _ => Err(usage_error(&output, &words)),
+            }
         }
-        Err(argh::EarlyExit { output, status: Err(()) }) => Err(usage_error(&output, &words)),
     }
+}
+
+fn version() -> Asked {
+    Asked::Text(concat!("minidvodbcopy ", env!("CARGO_PKG_VERSION"), "\n").to_owned())
+}
+
+/// What comes behind the parser's own help: examples, and for the whole program the wiki page's words.
+fn more_help(typed: &[String]) -> String {
+    // `--help COMMAND` is about that one.
+    let path = path_of(typed);
+    if path.is_empty() {
+        return format!(
+            "\n`minidvodbcopy help COMMAND` shows its options, with examples. To begin: \
+             `minidvodbcopy check` says what to do next.\n{}",
+            words::section()
+        );
+    }
+    examples::section(&path.join(" "))
+}
+
+/// The command that was typed, with its verb, as far as they are known.
+fn path_of<S: AsRef<str>>(typed: &[S]) -> Vec<&'static str> {
+    let mut typed = typed.iter().map(AsRef::as_ref).filter(|word| !word.starts_with('-'));
+    let Some((command, verbs)) =
+        typed.next().and_then(|word| COMMANDS.iter().find(|(command, _)| *command == word))
+    else {
+        return Vec::new();
+    };
+    let verb = typed.next().and_then(|word| verbs.iter().find(|verb| **verb == word));
+    std::iter::once(*command).chain(verb.copied()).collect()
+}
+
+/// The hidden command that prints a shell's completion.
+fn completion(typed: &[String]) -> Result<Asked> {
+    let shell = typed.get(1).map_or("", String::as_str);
+    complete::script(shell).map(Asked::Text).ok_or_else(|| {
+        Error::usage(format!("'{}' is no shell that is known: bash, zsh or fish", shell.escape_debug()))
+    })
 }
 
 /// Reads a word of the wiki page; the options of the top level stand in `front`.
@@ -895,7 +1044,7 @@ fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 22] = [
+const COMMANDS: [(&str, &[&str]); 26] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -908,6 +1057,7 @@ const COMMANDS: [(&str, &[&str]); 22] = [
     ("update", &[]),
     ("recopy", &[]),
     ("faults", &[]),
+    ("status", &[]),
     ("export", &[]),
     ("ledger", &["check", "backup", "restore", "compact"]),
     ("database", &["set", "show", "del"]),
@@ -915,10 +1065,18 @@ const COMMANDS: [(&str, &[&str]); 22] = [
     ("log", &["add", "show"]),
     ("source", &["add", "del", "show"]),
     ("script", &[]),
+    ("audit", &[]),
+    ("check", &[]),
+    ("crontab", &[]),
     ("report", &[]),
     ("metrics", &[]),
     (minidvodbtool::NAME, &[]),
 ];
+
+/// Whether there is a command of this name.
+pub fn has_command(name: &str) -> bool {
+    COMMANDS.iter().any(|(command, _)| *command == name)
+}
 
 /// A usage error in our words, with the help that fits.
 fn usage_error(output: &str, words: &[&str]) -> Error {
@@ -933,23 +1091,44 @@ fn usage_error(output: &str, words: &[&str]) -> Error {
             letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
         }
     };
-    let mut help = "minidvodbcopy help".to_owned();
-    let mut commands = words.iter().filter(|word| !word.starts_with('-'));
-    if let Some((command, verbs)) =
-        commands.next().and_then(|word| COMMANDS.iter().find(|(command, _)| command == word))
-    {
-        help = format!("{help} {command}");
-        if let Some(verb) = commands.next().filter(|word| verbs.contains(word)) {
-            help = format!("{help} {verb}");
-        }
+    let path = path_of(&words[front_length(words)..]);
+    let help: Vec<&str> = ["minidvodbcopy", "help"].into_iter().chain(path.iter().copied()).collect();
+    let message = match message.strip_prefix("unrecognized argument: ") {
+        Some(typed) => unrecognized(&path, typed),
+        None => message,
+    };
+    Error::usage(message).hint(format!("`{}` shows what can be typed", help.join(" ")))
+}
+
+/// How many words in front are the top level's options.
+fn front_length(words: &[&str]) -> usize {
+    let mut length = 0;
+    while let Some(word) = words.get(length).filter(|word| word.starts_with('-')) {
+        length += if *word == "--state-dir" { 2 } else { 1 };
     }
-    Error::usage(message).hint(format!("`{help}` shows what can be typed"))
+    length.min(words.len())
+}
+
+/// The sentence about a word that nobody knows, with the nearest one that could stand there.
+fn unrecognized(path: &[&'static str], typed: &str) -> String {
+    let shown: String = typed.chars().take(80).collect();
+    let mut message = format!("unrecognized argument: {}", shown.escape_debug());
+    let nearest = forms::candidates(path, typed)
+        .into_iter()
+        .map(|known| (strsim::osa_distance(&shown, &known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= (known.trim_start_matches('-').len() / 3).max(1));
+    if let Some((_, nearest)) = nearest {
+        message.push_str(&format!("; the nearest is {nearest}"));
+    }
+    message
 }
 
 /// Turns what people type into what the parser knows: `--x=y` into two words, `-h` into `--help`,
 /// `help X` into `X --help`, `import -` into its file. The options of the top level come first, apart.
 fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut front, mut words, mut is_literal) = (Vec::new(), Vec::new(), false);
+    let mut wants_help = false;
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let word = utf8(argument)?;
@@ -962,8 +1141,9 @@ fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
                 is_literal = true;
                 words.push(word);
             }
-            "-h" => words.push("--help".to_owned()),
-            "-V" => words.push("--version".to_owned()),
+            "-h" | "--help" => wants_help = true,
+            // It stands in front, where the parser takes it, whatever command it was typed behind.
+            "-V" | "--version" => front.push("--version".to_owned()),
             "-v" | "--verbose" | "-q" | "--quiet" => front.push(word),
             "-" if words.last().is_some_and(|last| last == "import" || last == "script") => {
                 words.push("/dev/stdin".to_owned());
@@ -987,9 +1167,13 @@ fn lower(arguments: Vec<OsString>) -> Result<(Vec<String>, Vec<String>)> {
         }
     }
     if words.first().is_some_and(|first| first == "help") {
-        words.rotate_left(1);
-        words.pop();
-        words.push("--help".to_owned());
+        words.remove(0);
+        wants_help = true;
+    }
+    if wants_help {
+        // Behind the command, of which the parser then tells, wherever it was typed.
+        let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        words.insert(end, "--help".to_owned());
     }
     Ok((front, words))
 }

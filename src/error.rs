@@ -79,6 +79,16 @@ impl Error {
         self
     }
 
+    /// What happened, without the ways out.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The ways out.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
     /// The same error with a way out added.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {

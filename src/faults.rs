@@ -214,6 +214,11 @@ impl Fault {
         }
     }
 
+    /// Whether only an audit meets it.
+    pub fn is_of_audit(self) -> bool {
+        matches!(self, Self::MissingThere | Self::DiffersThere)
+    }
+
     /// The codes that are rsync's, ssh's or the old programs' own and have a meaning here.
     pub fn foreign_codes() -> impl Iterator<Item = Self> {
         (1..=255)

@@ -6,6 +6,7 @@
 //! (`transfer`), and what touches the IPP's database in another (`database`). **None of these four knows
 //! another**; `pass`, `sync` and `commands` bring them together.
 
+mod audit;
 mod cli;
 mod commands;
 mod database;
@@ -27,6 +28,7 @@ mod render;
 mod report;
 mod signals;
 mod state;
+mod surroundings;
 mod sync;
 mod transfer;
 mod ui;
@@ -90,12 +92,13 @@ fn execute(arguments: Vec<OsString>) -> Result<Exit> {
     let context = Context {
         ledger: ledger::Ledger::new(&state_dir),
         state_dir,
-        ui: ui::Ui::new(arguments.verbose, arguments.quiet),
+        ui: ui::Ui::new(arguments.verbose, arguments.quiet).on(environment),
         setting: setting(environment)?,
         stop: signals::Stop::on_signals()?,
         user: user(environment),
         command_line,
         mysql_password: mysql_password(environment)?,
+        surroundings: surroundings::Surroundings::read(std::env::vars_os(), arguments.state_dir.is_some())?,
         clock: now,
     };
     match (word, arguments.command) {

@@ -7,7 +7,7 @@ pub mod metrics;
 mod printf;
 pub mod sql;
 
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, Width, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -260,6 +260,8 @@ impl<const N: usize> Columns<N> {
 
 /// The blanks between two columns.
 const GAP: u16 = 2;
+/// The columns of an old terminal.
+const NARROW: u16 = 80;
 
 fn bare_table() -> Table {
     let mut table = Table::new();
@@ -275,6 +277,27 @@ pub fn new_table(header: &[&str]) -> Table {
         column.set_padding((0, GAP));
     });
     table
+}
+
+/// A table that is no wider than an old terminal: what does not fit goes on in the next line of its cell. The
+/// columns in `right` hold numbers. Without titles it has none.
+pub fn narrow_table<const N: usize>(
+    header: Option<&[&str; N]>,
+    right: &[usize],
+    rows: &[[String; N]],
+) -> String {
+    let mut table = header.map_or_else(bare_table, |header| new_table(header));
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(NARROW);
+    for row in rows {
+        table.add_row(row.iter().map(|text| Cell::new(ui::escape_all(text))));
+    }
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if number + 1 == N { 0 } else { GAP }));
+        if right.contains(&number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    finish(&table)
 }
 
 /// Cells, with what came from outside escaped.

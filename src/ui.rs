@@ -4,10 +4,13 @@
 //! reaches a terminal or a log with its control characters; a reader that goes away is no error. What is said
 //! is an event too, of the target [`SAID`], so that the file log has it: where that is kept is not known here.
 
-use std::ffi::OsStr;
+pub mod screen;
+
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 
+use self::screen::Looks;
 use crate::error::{Error, Result};
 
 /// The target of events that people have been told in so many words.
@@ -19,13 +22,21 @@ pub struct Ui {
     is_verbose: bool,
     is_quiet: bool,
     is_watched: bool,
+    /// What standard error can show while a pass goes on.
+    pub looks: Looks,
 }
 
 impl Ui {
     /// By the options, and by whether a terminal is attached.
     pub fn new(is_verbose: bool, is_quiet: bool) -> Self {
         let is_watched = std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
-        Self { is_verbose, is_quiet, is_watched }
+        Self { is_verbose, is_quiet, is_watched, looks: Looks::Lines }
+    }
+
+    /// The same, with what the environment says of the terminal.
+    pub fn on(self, environment: impl Fn(&str) -> Option<OsString>) -> Self {
+        let is_watched = std::io::stderr().is_terminal() && !self.is_quiet;
+        Self { looks: Looks::of(is_watched, environment), ..self }
     }
 
     /// A result: to standard output.
@@ -33,8 +44,10 @@ impl Ui {
     /// # Errors
     /// 78 where it can't be written; none where the reader went away.
     pub fn print(&self, text: &str) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        screen::aside(|| {
+            let mut out = std::io::stdout().lock();
+            written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        })
     }
 
     /// What a pass does, for whoever watches it: on a terminal, or with `-v`.
@@ -80,7 +93,9 @@ impl Ui {
 
     fn line(&self, text: &str) {
         // With standard error gone there is nobody left to tell.
-        let _ = writeln!(std::io::stderr().lock(), "minidvodbcopy: {}", escape_lines(text));
+        screen::aside(|| {
+            let _ = writeln!(std::io::stderr().lock(), "minidvodbcopy: {}", escape_lines(text));
+        });
     }
 }
 
@@ -186,6 +201,28 @@ pub fn size(bytes: u64) -> String {
     humansize::format_size(bytes, humansize::BINARY)
 }
 
+/// A length of time for people: its two largest units.
+pub fn span(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let two = |(large, one): (u64, &str), (small, two): (u64, &str)| match small {
+        0 => format!("{large} {one}"),
+        _ => format!("{large} {one} {small} {two}"),
+    };
+    match seconds {
+        0..MINUTE => format!("{seconds} s"),
+        MINUTE..HOUR => two((seconds / MINUTE, "min"), (seconds % MINUTE, "s")),
+        HOUR..DAY => two((seconds / HOUR, "h"), (seconds % HOUR / MINUTE, "min")),
+        _ if seconds < 100 * DAY => {
+            let days = seconds / DAY;
+            two((days, if days == 1 { "day" } else { "days" }), (seconds % DAY / HOUR, "h"))
+        }
+        _ if seconds < 730 * DAY => format!("{} days", seconds / DAY),
+        _ => format!("{} years", seconds / (365 * DAY)),
+    }
+}
+
 /// A time for people: UTC, to the second.
 pub fn time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -234,6 +271,28 @@ mod tests {
         let read: Vec<&[u8]> =
             output.stdout.split_inclusive(|&b| b == 0).map(|w| &w[..w.len() - 1]).collect();
         assert_eq!(read, words);
+    }
+
+    #[test]
+    fn a_length_of_time_has_its_two_largest_units() {
+        let spans = [0, 59, 60, 61, 3_599, 3_600, 7_260, 86_399, 86_400, 90_000, 2 * 86_400, 200 * 86_400];
+        let said = [
+            "0 s",
+            "59 s",
+            "1 min",
+            "1 min 1 s",
+            "59 min 59 s",
+            "1 h",
+            "2 h 1 min",
+            "23 h 59 min",
+            "1 day",
+            "1 day 1 h",
+            "2 days",
+            "200 days",
+        ];
+        assert_eq!(spans.map(span), said);
+        assert_eq!(span(10 * 365 * 86_400), "10 years");
+        assert!(!span(u64::MAX).is_empty());
     }
 
     #[test]

@@ -27,6 +27,9 @@ fn set(context: &Context, words: DatabaseSet) -> Result<()> {
     state::prepare(&context.state_dir)?;
     let address = words.url;
     let is_another = context.ledger.write(|change| {
+        if change.has_scanned()? {
+            return Err(ids_are_own().into());
+        }
         let before = change.database()?;
         // Another host may be the same database, moved; the next sync finds out. Another name is another one.
         let same = before.filter(|before| before.address.name == address.name);
@@ -51,6 +54,12 @@ fn set(context: &Context, words: DatabaseSet) -> Result<()> {
         context.ui.tell("`minidvodbcopy sync --dry-run` shows what a first sync would do");
     }
     Ok(())
+}
+
+/// The ids that a scan gave could be those of other minidvodbs there: a copy of one would be taken for the other's.
+fn ids_are_own() -> Error {
+    Error::usage("minidvodbs of this ledger were taken in by --scan, with ids that are not those of a database")
+        .hint("name a state folder of its own for the database, with --state-dir DIR: what is copied already is then completed and verified by `minidvodbcopy revert --adopt`, not sent again")
 }
 
 fn absolute(file: &str) -> Result<String> {

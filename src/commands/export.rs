@@ -111,6 +111,7 @@ mod tests {
             user: "operator".to_owned(),
             command_line: String::new(),
             mysql_password: None,
+            surroundings: crate::surroundings::Surroundings::default(),
             clock: || Timestamp::UNIX_EPOCH,
         }
     }

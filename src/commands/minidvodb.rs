@@ -1,6 +1,8 @@
 //! `minidvodb`: the list of minidvodbs known here.
 //!
-//! Invariant: an import is taken whole, or nothing of it is.
+//! Invariant: a list is taken whole, or nothing of it is.
+
+mod scan;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,10 +25,9 @@ const CHUNK: usize = 2_000;
 
 pub(super) fn execute(context: &Context, command: MinidvodbCommand) -> Result<Exit> {
     match command.verb {
-        MinidvodbVerb::Import(words) => import(context, &words)?,
-        MinidvodbVerb::List(words) => list(context, &words)?,
+        MinidvodbVerb::Import(words) => import(context, &words),
+        MinidvodbVerb::List(words) => list(context, &words).map(|()| Exit::Done),
     }
-    Ok(Exit::Done)
 }
 
 /// What an import did.
@@ -38,9 +39,25 @@ struct Counts {
     unknown_states: std::collections::BTreeMap<String, u64>,
 }
 
-fn import(context: &Context, words: &MinidvodbImport) -> Result<()> {
-    let is_stdin = words.file == "-" || words.file == "/dev/stdin";
-    let shown = if is_stdin { "standard input" } else { &words.file };
+/// A list, or what is found under a folder.
+fn import(context: &Context, words: &MinidvodbImport) -> Result<Exit> {
+    let refused = |why: &str| {
+        Err(Error::usage(why).hint("`minidvodbcopy help minidvodb import` shows what can be typed"))
+    };
+    match (&words.file, &words.scan, &words.group) {
+        (Some(_), Some(_), _) => refused("a list and --scan cannot go together"),
+        (None, None, _) => refused("name a list, or a folder with --scan DIR --group GROUP"),
+        (None, Some(_), None) => refused("--scan needs --group: a folder does not say which group it is of"),
+        (Some(_), None, Some(_)) => refused("--group goes with --scan: a list names the group of each"),
+        (Some(_), None, None) if words.dry_run => refused("--dry-run goes with --scan"),
+        (Some(file), None, None) => import_list(context, file).map(|()| Exit::Done),
+        (None, Some(folder), Some(group)) => scan::import(context, folder, group, words.dry_run),
+    }
+}
+
+fn import_list(context: &Context, file: &str) -> Result<()> {
+    let is_stdin = file == "-" || file == "/dev/stdin";
+    let shown = if is_stdin { "standard input" } else { file };
     let from: Box<dyn Read> = if is_stdin { Box::new(io::stdin()) } else { Box::new(open_list(shown)?) };
     // Spooled first: the ledger is not held open while a slow pipe is read.
     let spooled = spool(from, shown)?;

@@ -3,9 +3,12 @@
 //! Invariant: a command reads, decides by the parts, writes in one transaction where it can, and says what it
 //! did. Commands print through `ui` only.
 
+mod audit;
 mod by_hand;
+mod check;
 mod copies;
 mod copy;
+mod crontab;
 mod database;
 mod export;
 mod faults;
@@ -27,6 +30,7 @@ mod script;
 mod show;
 mod source;
 mod stage;
+mod status;
 mod sync;
 mod target;
 mod update;
@@ -48,7 +52,13 @@ pub fn execute(context: &Context, command: Command) -> Result<Exit> {
     if let Command::Faults(faults) = command {
         return faults::execute(context, &faults);
     }
-    state::check(&context.state_dir)?;
+    if let Command::Crontab(crontab) = command {
+        return crontab::execute(context, &crontab);
+    }
+    if !matches!(command, Command::Check(_)) {
+        // The check itself says what is wrong with it, and goes on.
+        state::check(&context.state_dir)?;
+    }
     let log = filelog::begin(
         keeping(&command),
         &Teller {
@@ -72,6 +82,8 @@ fn keeping(command: &Command) -> Keeping {
         Command::Copy(copy) => kept(copy.dry_run),
         Command::Sync(sync) => kept(sync.dry_run),
         Command::Recopy(recopy) if !recopy.cancel => Keeping::Kept,
+        Command::Audit(_) => Keeping::Kept,
+        Command::Check(_) => Keeping::Shown,
         _ => Keeping::Nothing,
     }
 }
@@ -90,6 +102,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Update(update) => update::execute(context, &update),
         Command::Recopy(recopy) => recopy::execute(context, &recopy),
         Command::Faults(faults) => faults::execute(context, &faults),
+        Command::Status(status) => status::execute(context, &status),
         Command::Export(export) => export::execute(context, &export),
         Command::Ledger(ledger) => ledger::execute(context, ledger),
         Command::Database(database) => database::execute(context, database),
@@ -97,6 +110,9 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Log(log) => log::execute(context, log),
         Command::Source(source) => source::execute(context, source),
         Command::Script(script) => script::execute(context, &script),
+        Command::Audit(audit) => audit::execute(context, audit),
+        Command::Check(check) => check::execute(context, &check),
+        Command::Crontab(crontab) => crontab::execute(context, &crontab),
         Command::Report(report) => report::execute(context, &report),
         Command::Metrics(metrics) => metrics::execute(context, &metrics),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
@@ -112,6 +128,9 @@ pub fn execute_word(context: &Context, word: Word) -> Result<Exit> {
     words::execute(context, &[words::Step { word, place: None }])
 }
 
+/// Where whoever is new to it may begin.
+const FIRST_STEP: &str = "`minidvodbcopy check` says what to do first";
+
 /// Reads the ledger; where there is none yet, says so on standard error and gives nothing.
 fn read_if_any<T: Default>(
     context: &Context,
@@ -120,7 +139,7 @@ fn read_if_any<T: Default>(
     if context.ledger.exists() {
         return context.ledger.read(look);
     }
-    context.ui.notice(&format!("there is no ledger in {} yet", context.state_dir));
+    context.ui.notice(&format!("there is no ledger in {} yet: {FIRST_STEP}", context.state_dir));
     Ok(T::default())
 }
 
@@ -130,5 +149,6 @@ fn need_ledger(context: &Context) -> Result<()> {
         return Ok(());
     }
     Err(Error::configuration(format!("there is no ledger in {}", context.state_dir))
-        .hint("is this the right --state-dir?"))
+        .hint("is this the right --state-dir?")
+        .hint(FIRST_STEP))
 }

@@ -99,6 +99,15 @@ fn text(
     if let Some(manifest) = manifest {
         line("manifest", manifest);
     }
+    if let Some(audit) = copy.audit() {
+        line("audited", &format!("{} UTC, {}", ui::time(audit.at), audit.extent.words()));
+        if !audit.said.is_empty() {
+            line("found", &audit.said);
+        }
+        if audit.is_source_changed {
+            line("", "the source has changed since it was copied");
+        }
+    }
     let uncounted = match copy.last_attempt.saturating_sub(copy.attempts) {
         0 => String::new(),
         count => format!(" (and {count} that met a fault of the host or target)"),

@@ -6,6 +6,7 @@
 //! the ledger.
 
 mod connect;
+mod inspect;
 mod read;
 mod values;
 mod write;

@@ -201,6 +201,11 @@ impl Database {
         Ok(found)
     }
 
+    /// The rows of minidvodbCopy (`c`) for which a condition holds.
+    pub(super) fn copies_where(&mut self, condition: &str, params: Params) -> Result<Vec<TableRow>, Trouble> {
+        self.rows(&format!("{COPY} WHERE {condition}"), params)
+    }
+
     fn rows(&mut self, query: &str, params: Params) -> Result<Vec<TableRow>, Trouble> {
         let mut rows = Vec::new();
         for row in self.conn.exec_iter(query, params)? {

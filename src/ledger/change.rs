@@ -136,7 +136,6 @@ impl<'t> Change<'t> {
     }
 
     /// Notes the room seen on a file system of a host; of each day, the last is kept.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pass does not note it yet"))]
     pub fn put_room(
         &mut self,
         host: &Host,
@@ -158,6 +157,11 @@ impl<'t> Change<'t> {
         }
         let roots: Vec<&str> = roots.iter().map(AbsolutePath::as_str).collect();
         self.put_meta(meta::SOURCE_ROOTS, &roots)
+    }
+
+    /// Notes that ids were given here.
+    pub fn note_scan(&mut self) -> Result<(), Failure> {
+        if self.has_scanned()? { Ok(()) } else { self.put_meta(meta::SCANNED, &true) }
     }
 
     /// Writes what is known of a host, but not another machine: see [`Self::rekey_host`].

@@ -31,6 +31,7 @@ pub(super) mod meta {
     pub(in crate::ledger) const STAGES: &str = "stages";
     pub(in crate::ledger) const DATABASE: &str = "database";
     pub(in crate::ledger) const SOURCE_ROOTS: &str = "source_roots";
+    pub(in crate::ledger) const SCANNED: &str = "scanned";
     pub(in crate::ledger) use super::tables::DIGESTS;
 }
 
@@ -118,6 +119,25 @@ pub trait Look: HasTables {
             .iter()
             .map(|root| AbsolutePath::parse(root).map_err(|refused| Failure::Damaged(refused.to_string())))
             .collect()
+    }
+
+    /// Whether ids were ever given here, which are not those of a database.
+    fn has_scanned(&self) -> Result<bool, Failure> {
+        Ok(self.meta_record::<bool>(meta::SCANNED)?.unwrap_or_default())
+    }
+
+    /// The largest minidvodb_id of a minidvodb or a copy, buried ones among them; 0 where there is none.
+    fn last_minidvodb_id(&self) -> Result<u64, Failure> {
+        let known = self.tables().minidvodbs().last()?.map_or(0, |(id, _)| id.value());
+        let copied = self.tables().pairs().last()?.map_or(0, |(key, _)| key.value().0);
+        let mut last = known.max(copied);
+        for entry in self.tables().tombstones().iter()? {
+            let (key, value) = entry?;
+            let place = Place::new(tables::TOMBSTONES.name(), key.value());
+            let tombstone = decode_value::<TombstoneRecord>(&place, value.value())?;
+            last = last.max(tombstone.copy.minidvodb_id.0);
+        }
+        Ok(last)
     }
 
     /// A host, if anything is known of it.

@@ -16,10 +16,10 @@ use super::Failure;
 use crate::error::Error;
 use crate::faults::{Class, Fault};
 use crate::model::{
-    AbsolutePath, Address, Attempt, Content, Copy, CopyId, CopyState, DatabaseRecord, FaultState, FileSystem,
-    Group, Host, HostRecord, Inodes, LogEntry, Machine, Minidvodb, MinidvodbId, MinidvodbState, Name,
-    Outcome, Phase, Publishing, Recopy, Room, RoomSeen, Stages, Standing, Stray, TableRow, Taken, Target,
-    Tombstone, Verified, Verify, day_of,
+    AbsolutePath, Address, Attempt, Audit, Content, Copy, CopyId, CopyState, DatabaseRecord, Extent,
+    FaultState, FileSystem, Group, Host, HostRecord, Inodes, LogEntry, Machine, Minidvodb, MinidvodbId,
+    MinidvodbState, Name, Outcome, Phase, Publishing, Recopy, Room, RoomSeen, Stages, Standing, Stray,
+    TableRow, Taken, Target, Tombstone, Verified, Verify, day_of,
 };
 
 const FRAME_VERSION: u8 = 1;
@@ -498,6 +498,47 @@ impl Record for PublishingRecord {
     }
 }
 
+fn extent(word: &str) -> Result<Extent, String> {
+    let found = Extent::ALL.into_iter().find(|extent| extent.as_str() == word);
+    found.ok_or_else(|| format!("no extent of an audit '{word}'"))
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuditRecord {
+    at_us: i64,
+    extent: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    found_by: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_source_changed: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    said: String,
+}
+
+impl Record for AuditRecord {
+    type Value = Audit;
+
+    fn from_value(value: &Audit) -> Self {
+        Self {
+            at_us: value.at.as_microsecond(),
+            extent: value.extent.as_str().to_owned(),
+            found_by: value.found_by.map(|extent| extent.as_str().to_owned()),
+            is_source_changed: value.is_source_changed,
+            said: value.said.clone(),
+        }
+    }
+
+    fn into_value(self) -> Result<Audit, String> {
+        Ok(Audit {
+            at: time(self.at_us)?,
+            extent: extent(&self.extent)?,
+            found_by: self.found_by.as_deref().map(extent).transpose()?,
+            is_source_changed: self.is_source_changed,
+            said: self.said,
+        })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct CopyRecord {
     id: u64,
@@ -519,6 +560,8 @@ pub(super) struct CopyRecord {
     adopts: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recopy: Option<RecopyRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epoch_s: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -567,6 +610,7 @@ impl Record for CopyRecord {
             verified: verified.map(|verified| verified.as_str().to_owned()),
             adopts: value.adopts(),
             recopy: value.recopy().map(RecopyRecord::from_value),
+            audit: value.audit().map(AuditRecord::from_value),
             epoch_s: value.epoch.map(Timestamp::as_second),
             dtime_s: value.dtime_s,
             attempts: value.attempts,
@@ -586,10 +630,12 @@ impl Record for CopyRecord {
         let fault = self.fault.map(FaultRecord::into_value).transpose()?;
         let taken = if self.adopts { Taken::Adopt } else { Taken::Refuse };
         let recopy = self.recopy.map(RecopyRecord::into_value).transpose()?;
+        let audit = self.audit.map(AuditRecord::into_value).transpose()?;
         let state = match (self.state.as_str(), self.verified) {
             ("new", None) => CopyState::New { fault, publishing, taken },
             ("full", Some(word)) => {
-                CopyState::Full { verified: verified(&word)?, published: publishing, fault, recopy }
+                let verified = verified(&word)?;
+                CopyState::Full { verified, published: publishing, fault, recopy, audit }
             }
             (state, ..) => return Err(format!("its state '{state}' does not go with its other fields")),
         };

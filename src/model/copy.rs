@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::audit::Audit;
 use super::minidvodb::MinidvodbId;
 use super::names::{AbsolutePath, Group, Host, Machine, Name, Refused};
 use crate::faults::{Class, Fault, Scope};
@@ -122,6 +123,8 @@ pub enum CopyState {
         fault: Option<FaultState>,
         /// That it is to be sent again.
         recopy: Option<Recopy>,
+        /// Its last audit.
+        audit: Option<Audit>,
     },
 }
 
@@ -133,7 +136,7 @@ impl CopyState {
 
     /// There, with nothing known against it.
     pub fn full(verified: Verified, published: Option<Publishing>) -> Self {
-        Self::Full { verified, published, fault: None, recopy: None }
+        Self::Full { verified, published, fault: None, recopy: None, audit: None }
     }
 }
 
@@ -238,6 +241,9 @@ impl Copy {
     pub fn advice(&self) -> Option<String> {
         let fault = self.fault()?.fault;
         let is_of_recopy = self.recopy().is_some_and(|recopy| recopy.fault.is_some());
+        if fault.is_of_audit() && !is_of_recopy && !self.is_new() {
+            return Some(self.advice_after_audit());
+        }
         if !is_of_recopy || fault.scope() != Scope::Copy {
             return Some(fault.advice().to_owned());
         }
@@ -246,6 +252,20 @@ impl Copy {
         Some(format!(
             "mend the cause, then `minidvodbcopy recopy {id}` tries again; `minidvodbcopy recopy {id} --cancel` leaves the copy as it is"
         ))
+    }
+
+    /// Only what this ledger published is replaced by a recopy.
+    fn advice_after_audit(&self) -> String {
+        let id = self.id;
+        let again = match self.published() {
+            Some(_) => format!("`minidvodbcopy recopy {id}` sends it again"),
+            None => format!(
+                "this ledger did not publish it and replaces nothing else: with {} moved away at {}, `minidvodbcopy update --id {id} --set-state new --set-fault 0` lets the next pass send it",
+                self.final_path(),
+                self.host
+            ),
+        };
+        format!("find out who did it; a clean audit takes the fault away, and {again}")
     }
 
     /// What went wrong last with making it; where it is not to be made, nothing.
@@ -265,6 +285,13 @@ impl Copy {
                     recopy.fault = state;
                 }
             }
+        }
+    }
+
+    /// Notes what an audit found wrong with a full copy, or that nothing is wrong any more: for a person to mend.
+    pub fn set_fault_of_audit(&mut self, found: Option<Fault>) {
+        if let CopyState::Full { fault, .. } = &mut self.state {
+            *fault = found.map(|fault| FaultState { fault, class: Class::Person, next_try: None });
         }
     }
 
@@ -288,6 +315,14 @@ impl Copy {
         match &self.state {
             CopyState::New { .. } => None,
             CopyState::Full { recopy, .. } => recopy.as_ref(),
+        }
+    }
+
+    /// Its last audit, of a full copy.
+    pub fn audit(&self) -> Option<&Audit> {
+        match &self.state {
+            CopyState::New { .. } => None,
+            CopyState::Full { audit, .. } => audit.as_ref(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! The model does no input or output and knows no other part of the program.
 
 mod attempt;
+mod audit;
 mod copy;
 mod database;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tally;
 mod target;
 
 pub use attempt::{Attempt, Outcome, Phase};
+pub use audit::{Audit, Difference, Differences, Extent, Seen};
 pub use copy::{
     Copy, CopyId, CopyState, FaultState, Publishing, Recopy, Taken, Verified, final_path, old_name, old_path,
     staged_name, staging_name, staging_path,

@@ -8,7 +8,7 @@ use super::attempt::{Finished, Run, flush_patience};
 use crate::faults::{Fault, Met, Scope};
 use crate::model::{Minidvodb, Phase, Verified, staging_path};
 use crate::transfer::destination::{self, Identity, View};
-use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
+use crate::transfer::rsync::{Checksums, Compared, Job, Manner};
 use crate::transfer::source::Source;
 use crate::transfer::{Connection, Halt, manifest};
 
@@ -61,19 +61,19 @@ impl Run<'_, '_> {
         }
         self.judge_space_for(&found, view, source)?;
         destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
-        self.enter(Phase::Sending);
+        self.enter_with(Phase::Sending, self.to_send_bytes);
         self.write_attempt()?;
         let temporary = view.below(&destination::staging_folder(self.place()));
         let bwlimit = self.served.target.bwlimit.as_deref();
         let manner = Manner::Complete { temp_dir: &temporary };
         let job = Job { source, to: &folder, manner, bwlimit, wants_checksums: false };
         self.rsync(connection, &job).map_err(|halt| self.of_what_is_there(halt))?;
-        self.enter(Phase::Verifying);
+        self.enter_with(Phase::Verifying, source.bytes());
         let found = destination::list(connection, view, &name, self.setting(), &self.watch)?;
         if let Some(what) = source.differs_from(&found) {
             return Err(self.differs(source, &what));
         }
-        match rsync::compare(connection, source, &folder, self.setting(), &self.watch)? {
+        match self.compare(connection, source, &folder)? {
             Compared::Equal(checksums) => Ok(checksums),
             Compared::Different(what) => match self.differs(source, &what) {
                 Halt::Fault(met) if met.fault == Fault::VerifyMismatch => Err(self.left_alone(&what)),

@@ -18,6 +18,7 @@ use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
 use crate::transfer::source::{Kind, Roots, Source, Staged};
+use crate::transfer::stream::{self, Parcel};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -68,6 +69,8 @@ pub(super) struct Run<'a, 'p> {
     roots: Roots,
     pub(super) watch: Watch,
     began: Instant,
+    /// What is still to be sent, in bytes of files.
+    pub(super) to_send_bytes: u64,
 }
 
 /// A copy that another minidvodb's copy keeps from its final path.
@@ -141,7 +144,10 @@ impl Pass<'_> {
         let from = minidvodb.map_or("nowhere", |minidvodb| minidvodb.path.as_str());
         tracing::info!("begins: minidvodb {} from {from} to {}", copy.minidvodb_id, copy.final_path());
         let watch = Watch::new(self.context.stop.clone(), served.target.deadline_s);
-        let mut run = Run { pass: self, served, copy, attempt, ledger_id, roots, watch, began };
+        self.show.begin(&copy);
+        let to_send_bytes = 0;
+        let mut run =
+            Run { pass: self, served, copy, attempt, ledger_id, roots, watch, began, to_send_bytes };
         let result = run.make(minidvodb);
         run.record(result)
     }
@@ -215,8 +221,14 @@ impl<'p> Run<'_, 'p> {
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {
+        self.enter_with(phase, 0);
+    }
+
+    /// Enters a phase that has so many bytes to deal with.
+    pub(super) fn enter_with(&mut self, phase: Phase, total_bytes: u64) {
         self.attempt.phase = phase;
-        self.pass.lock.show_phase(&self.copy, self.attempt.number, phase);
+        let Pass { show, lock, .. } = &mut *self.pass;
+        show.phase(lock, &self.copy, self.attempt.number, phase, total_bytes);
         tracing::info!("phase: {}", phase.as_str());
     }
 
@@ -319,6 +331,7 @@ impl<'p> Run<'_, 'p> {
         }
         let view = view?;
         self.enter(Phase::Space);
+        self.pass.see_room(&self.copy.host, view.room, &view.file_system);
         self.pass.judge_target(&self.served.target, &self.copy.path, &view)?;
         Ok(view)
     }
@@ -342,6 +355,8 @@ impl<'p> Run<'_, 'p> {
         tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
         retry::note_progress(&mut self.copy, need.bytes);
         self.pass.lock.show_need(need);
+        // Whole blocks are more than is in them.
+        self.to_send_bytes = need.bytes.min(source.bytes());
         space::judge_room(&view.room, need, reserved).map_err(|met| {
             Halt::Fault(Met { message: format!("{}: {}", view.file_system.mount_point, met.message), ..met })
         })
@@ -358,7 +373,7 @@ impl<'p> Run<'_, 'p> {
     /// Step 4: rsync.
     fn send(&mut self, connection: &mut Connection, view: &View, source: &Source) -> Result<Sent, Halt> {
         let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
-        self.enter(Phase::Sending);
+        self.enter_with(Phase::Sending, self.to_send_bytes);
         self.write_attempt()?;
         let to = view.below(&destination::staging_folder(self.place()));
         let partial_name = source.free_name(PARTIAL);
@@ -371,7 +386,9 @@ impl<'p> Run<'_, 'p> {
         };
         let flusher =
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
-        let checksums = self.rsync(connection, &job)?;
+        let head_start = self.head_start(connection, view, &job, staged)?;
+        let mut checksums = self.rsync(connection, &job)?;
+        checksums.add(head_start);
         if view.staging.is_some() {
             let place = self.place();
             destination::remove_partials(
@@ -386,21 +403,55 @@ impl<'p> Run<'_, 'p> {
         Ok(Sent { staged, checksums, flusher })
     }
 
+    /// Many small files go out as one stream, where nothing is there yet; rsync does all the rest.
+    fn head_start(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        job: &Job<'_>,
+        staged: Identity,
+    ) -> Result<Checksums, Halt> {
+        if view.staging.is_some() || job.bwlimit.is_some() || !stream::is_worth_while(job.source) {
+            return Ok(Checksums::default());
+        }
+        let parcel = Parcel { source: job.source, to: job.to, staged, wants_checksums: job.wants_checksums };
+        let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
+        let (sent, checksums) = stream::send(connection, &parcel, &context.setting, &self.watch, |bytes| {
+            attempt.sent_bytes = bytes;
+            show.streamed(lock, bytes);
+        })?;
+        self.attempt.sent_bytes = sent;
+        Ok(checksums)
+    }
+
     /// rsync sends; what it has sent is shown as it goes.
     pub(super) fn rsync(&mut self, connection: &mut Connection, job: &Job<'_>) -> Result<Checksums, Halt> {
-        let (lock, sent_bytes) = (&mut *self.pass.lock, &mut self.attempt.sent_bytes);
-        let setting = &self.pass.context.setting;
-        let sent = rsync::send(connection, job, setting, &self.watch, |bytes| {
-            *sent_bytes = bytes;
-            lock.show_sent(bytes);
+        let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
+        let before = attempt.sent_bytes;
+        let sent = rsync::send(connection, job, &context.setting, &self.watch, |glance| {
+            attempt.sent_bytes = before + glance.written_bytes();
+            show.sent(lock, before, glance, &job.source.folder);
         });
         let (sent, checksums) = match sent {
             Err(Halt::Fault(met)) => return Err(Halt::Fault(self.look_for_full_disk(connection, met)?)),
             other => other?,
         };
-        self.attempt.sent_bytes = sent;
+        self.attempt.sent_bytes = before + sent;
         tracing::info!("sent: {sent} bytes of files");
         Ok(checksums)
+    }
+
+    /// rsync compares the source with a folder there; what it has read is shown as it goes.
+    pub(super) fn compare(
+        &mut self,
+        connection: &mut Connection,
+        source: &Source,
+        with: &str,
+    ) -> Result<Compared, Halt> {
+        let Pass { context, show, lock, .. } = &mut *self.pass;
+        rsync::compare(connection, source, with, &context.setting, &self.watch, |glance| {
+            show.compared(lock, glance, &source.folder);
+        })
     }
 
     /// A full disk can end rsync without a word of it: then the disk is asked. And an rsync at the far end that
@@ -438,7 +489,7 @@ impl<'p> Run<'_, 'p> {
         let was_sent_at_once = view.staging.is_none();
         let how = verification(self.served.target.verify, was_sent_at_once);
         let folder = destination::staging_folder(self.place());
-        self.enter(Phase::Verifying);
+        self.enter_with(Phase::Verifying, if how == Verify::Quick { 0 } else { source.bytes() });
         // rsync's comparison has its own way with names such as `a[b]c`: the shell takes them as they are.
         if how == Verify::Quick || rsync::has_wildcard(&view.below(&folder)) {
             let there = destination::list(connection, view, &folder, self.setting(), &self.watch)?;
@@ -451,7 +502,7 @@ impl<'p> Run<'_, 'p> {
         if how == Verify::Quick {
             return Ok((Verified::Quick, sent.checksums));
         }
-        match rsync::compare(connection, source, &view.below(&folder), self.setting(), &self.watch)? {
+        match self.compare(connection, source, &view.below(&folder))? {
             Compared::Equal(checksums) => Ok((Verified::Checksum, checksums)),
             Compared::Different(what) => {
                 // The flush that was begun tells of a folder that is gone, too; its answer is the next one.
@@ -566,11 +617,11 @@ impl<'p> Run<'_, 'p> {
         publishing: Publishing,
         source: &Result<Source, Met>,
     ) -> Result<Finished, Halt> {
-        self.enter(Phase::Verifying);
+        self.enter_with(Phase::Verifying, source.as_ref().map_or(0, Source::bytes));
         let to = view.below(self.copy.name.as_str());
         let mut is_equal = false;
         if let Ok(source) = source {
-            let compared = rsync::compare(&mut connection, source, &to, self.setting(), &self.watch)?;
+            let compared = self.compare(&mut connection, source, &to)?;
             is_equal = matches!(compared, Compared::Equal(_));
         }
         // The source may have changed or gone since it was verified; then the manifest made then decides.
@@ -616,9 +667,13 @@ impl<'p> Run<'_, 'p> {
     }
 
     /// Empty staging folders go away; should that fail, they go with the next copy.
-    pub(super) fn tidy(&self, connection: &mut Connection, view: &View) {
-        if let Err(halt) = destination::tidy(connection, view, self.place(), self.setting(), &self.watch) {
-            self.context().ui.tell(&format!("the empty staging folder stays for now: {halt:?}"));
+    pub(super) fn tidy(&mut self, connection: &mut Connection, view: &View) {
+        match destination::tidy(connection, view, self.place(), self.setting(), &self.watch) {
+            Ok(Some((room, file_system))) => self.pass.see_room(&self.copy.host, room, &file_system),
+            Ok(None) => {}
+            Err(halt) => {
+                self.context().ui.tell(&format!("the empty staging folder stays for now: {halt:?}"));
+            }
         }
     }
 
@@ -632,6 +687,7 @@ impl<'p> Run<'_, 'p> {
             if is_the_same {
                 change.put_known_copy(&self.copy)?;
                 change.put_attempt(&self.copy, &self.attempt)?;
+                self.pass.note_room(change)?;
             }
             Ok(is_the_same)
         })?;
@@ -667,6 +723,7 @@ impl<'p> Run<'_, 'p> {
                 change.close_attempt(copy)?;
             }
             change.put_known_copy(copy)?;
+            pass.note_room(change)?;
             also(change, copy)
         })
     }
@@ -686,7 +743,7 @@ impl<'p> Run<'_, 'p> {
             Err(Halt::Cut(why)) => self.record_interruption(&why).map(|()| Scope::Copy),
             Err(Halt::Signal(exit)) => {
                 self.record_interruption("the pass was ended by a signal")?;
-                self.pass.lock.show_idle();
+                self.show_end();
                 return Err(stopped(exit));
             }
             Err(Halt::Error(error)) => {
@@ -695,8 +752,13 @@ impl<'p> Run<'_, 'p> {
                 return Err(error);
             }
         };
-        self.pass.lock.show_idle();
+        self.show_end();
         scope
+    }
+
+    fn show_end(&mut self) {
+        let Pass { show, lock, .. } = &mut *self.pass;
+        show.end(lock, self.attempt.sent_bytes);
     }
 
     fn record_full(&mut self, finished: Finished) -> Result<()> {
@@ -846,7 +908,7 @@ pub(super) fn stopped(exit: Exit) -> Error {
 }
 
 /// A copy in messages: "ThreePi.1 to ipp0222 (copy 1)".
-pub(super) fn title(copy: &Copy) -> String {
+pub fn title(copy: &Copy) -> String {
     format!("{} to {} (copy {})", copy.name, copy.host, copy.id)
 }
 

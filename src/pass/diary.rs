@@ -11,12 +11,7 @@ use jiff::Timestamp;
 use super::attempt::title;
 
 /// A copy has met a fault of its own.
-pub(super) fn met_fault(
-    change: &mut Change<'_>,
-    copy: &Copy,
-    met: &Met,
-    now: Timestamp,
-) -> Result<(), Failure> {
+pub fn met_fault(change: &mut Change<'_>, copy: &Copy, met: &Met, now: Timestamp) -> Result<(), Failure> {
     let Some(mut target) = change.target(&copy.host, &copy.group)? else { return Ok(()) };
     if !target.logged_faults.insert(met.fault.code()) {
         return Ok(());
@@ -29,12 +24,7 @@ pub(super) fn met_fault(
 }
 
 /// A copy has recovered from a fault of its own.
-pub(super) fn recovered(
-    change: &mut Change<'_>,
-    copy: &Copy,
-    fault: Fault,
-    now: Timestamp,
-) -> Result<(), Failure> {
+pub fn recovered(change: &mut Change<'_>, copy: &Copy, fault: Fault, now: Timestamp) -> Result<(), Failure> {
     if !change.forget_logged_fault(&copy.host, &copy.group, fault)? {
         return Ok(());
     }

@@ -7,11 +7,12 @@
 
 mod adopt;
 mod attempt;
-mod diary;
+pub mod diary;
 mod preview;
 pub mod queue;
 mod recopy;
 mod report;
+mod show;
 mod standing;
 
 use std::collections::BTreeSet;
@@ -19,19 +20,22 @@ use std::collections::BTreeSet;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
-pub use attempt::say_collision;
+pub use attempt::{say_collision, title};
 pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
+use show::Show;
 
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Scope};
 use crate::last_pass::{self, EndedPass};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
-use crate::model::{Copy, CopyId, Group, Host, HostRecord, Minidvodb, Stages, Target};
+use crate::model::{Copy, CopyId, Group, Host, HostRecord, Kind, Minidvodb, RoomSeen, Stages, Tally, Target};
+use crate::plan::forecast;
 use crate::plan::load::{self, Door, Eagerness, Verdict};
 use crate::plan::notice;
 use crate::signals::Stop;
+use crate::surroundings::Surroundings;
 use crate::sync::{Hold, Partner};
 use crate::transfer::Setting;
 use crate::ui::Ui;
@@ -54,6 +58,8 @@ pub struct Context {
     pub command_line: String,
     /// `MYSQL_PWD` of the environment.
     pub mysql_password: Option<String>,
+    /// What other processes are to be started with.
+    pub surroundings: Surroundings,
     /// The clock.
     pub clock: fn() -> Timestamp,
 }
@@ -158,6 +164,10 @@ fn serve_all(context: &Context, order: &Order) -> Result<Summary> {
         Partner::meet(context)?
     };
     let busy = context.ledger.read(|ledger| targets_with_work(ledger, order, context.now()))?;
+    let mut show = Show::new(context.ui.looks);
+    if show.is_watched() {
+        show.expect(context.ledger.read(|ledger| count_to_make(ledger, order, &busy))?);
+    }
     for (target, host) in busy {
         context.check_stop()?;
         match PassLock::try_take(&context.state_dir, &target.host, &target.group, &host.machine)? {
@@ -166,14 +176,16 @@ fn serve_all(context: &Context, order: &Order) -> Result<Summary> {
                     pass_over(context, order, &target, "another ledger of the database", &mut summary)?;
                     continue;
                 }
-                let partner = &mut partner;
-                Pass { context, order, lock: &mut lock, partner, summary: &mut summary }.serve(&target)?;
+                let (partner, show) = (&mut partner, &mut show);
+                Pass { context, order, lock: &mut lock, partner, show, seen: None, summary: &mut summary }
+                    .serve(&target)?;
                 partner.let_go();
                 partner.catch_up(context)?;
             }
             Err(holder) => pass_over(context, order, &target, &holder, &mut summary)?,
         }
     }
+    drop(show);
     if context.ui.is_heard() {
         standing::tell_closed(context, order)?;
     }
@@ -205,6 +217,7 @@ fn no_ledger(context: &Context) -> Error {
     Error::configuration(format!("there is no ledger in {}", context.state_dir)).hint(
         "`minidvodbcopy minidvodb import` and `minidvodbcopy target add` make one; is this the right --state-dir?",
     )
+    .hint("`minidvodbcopy check` says what to do first")
 }
 
 /// What a pass would do, without doing it.
@@ -293,6 +306,19 @@ fn has_work(
     Ok(found)
 }
 
+/// How many copies these targets have for a pass to make, for whoever watches it.
+fn count_to_make(ledger: &Snapshot, order: &Order, targets: &[(Target, HostRecord)]) -> Result<u64, Failure> {
+    // Those whose time has come are counted when they are begun.
+    let is_due = |tally: &Tally| tally.kind != Kind::Retry || order.eagerness == Eagerness::Now;
+    let is_served = |tally: &Tally| {
+        targets.iter().any(|(target, _)| (&target.host, &target.group) == (&tally.host, &tally.group))
+    };
+    let tallies = ledger.tallies()?;
+    let made = tallies.iter().filter(|tally| forecast::is_queued(tally) && is_due(tally) && is_served(tally));
+    let copies = made.map(|tally| tally.copies).sum();
+    Ok(order.copy.map_or(copies, |_| 1).min(order.limit.unwrap_or(u64::MAX)))
+}
+
 fn count_waiting(ledger: &Snapshot, order: &Order) -> Result<u64, Failure> {
     let mut waiting = 0;
     for (target, _) in ordered_targets(ledger, order)? {
@@ -307,6 +333,9 @@ struct Pass<'a> {
     order: &'a Order,
     lock: &'a mut PassLock,
     partner: &'a mut Partner,
+    show: &'a mut Show,
+    /// The room that was looked at last.
+    seen: Option<RoomSeen>,
     summary: &'a mut Summary,
 }
 
@@ -386,6 +415,9 @@ impl Pass<'_> {
         }
         let (group, host) = (&served.target.group, &served.target.host);
         self.summary.queued += queued_here;
+        if self.order.limit.is_none() {
+            self.show.expect(queued_here);
+        }
         if queued_here > 0 {
             let copies = crate::ui::count(queued_here, "minidvodb", "minidvodbs");
             self.context.ui.tell(&format!("queued {copies} of {group} for {host}"));

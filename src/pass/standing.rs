@@ -7,7 +7,10 @@ use super::{Context, Deed, Pass, Served};
 use crate::error::Result;
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
-use crate::model::{AbsolutePath, Copy, Group, Host, LogEntry, Standing, Target, staged_name, staging_path};
+use crate::model::{
+    AbsolutePath, Copy, FileSystem, Group, Host, LogEntry, Room, RoomSeen, Standing, Target, day_of,
+    staged_name, staging_path,
+};
 use crate::plan::load::{self, Door};
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Place, View};
@@ -62,6 +65,24 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// The room on a host was looked at; it is written down with the next transaction that there is anyway.
+    pub(super) fn see_room(&mut self, host: &Host, room: Room, file_system: &FileSystem) {
+        let at = self.context.now();
+        self.seen = Some(RoomSeen {
+            day: day_of(at),
+            host: host.clone(),
+            file_system: file_system.clone(),
+            at,
+            room,
+        });
+    }
+
+    /// Writes the room down that was looked at last.
+    pub(super) fn note_room(&self, change: &mut Change<'_>) -> Result<(), Failure> {
+        let Some(seen) = &self.seen else { return Ok(()) };
+        change.put_room(&seen.host, &seen.file_system, seen.room, seen.at)
+    }
+
     /// Writes a fault of a host or target down, and says it if it is news.
     pub(super) fn set_standing(&mut self, target: &Target, met: &Met, shows_in_sending: bool) -> Result<()> {
         let now = self.context.now();
@@ -91,6 +112,7 @@ impl Pass<'_> {
                 let text = format!("{}: fault {}: {first}", whose(target, met.fault), met.fault);
                 change.add_log(&LogEntry::of_program(now, None, text))?;
             }
+            self.note_room(change)?;
             Ok(standing)
         })?;
         if let Some(standing) = standing {
@@ -197,7 +219,9 @@ impl Pass<'_> {
         if !matches!(&view, Err(Halt::Fault(met)) if met.fault.scope() == Scope::Host) {
             self.heal_host(target, Proof::Look)?;
         }
-        self.judge_target(target, &target.path, &view?)
+        let view = view?;
+        self.see_room(&target.host, view.room, &view.file_system);
+        self.judge_target(target, &target.path, &view)
     }
 
     fn has_pending(&self, target: &Target) -> Result<bool> {

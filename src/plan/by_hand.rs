@@ -70,7 +70,7 @@ pub fn apply(copy: &Copy, wish: &Wish, machine: Machine, now: Timestamp) -> Copy
         (Some(StateWord::Full), CopyState::New { fault, .. }) => {
             // Nothing tries a full copy again.
             let fault = fault.map(|state| FaultState { class: Class::Person, next_try: None, ..state });
-            CopyState::Full { verified: Verified::ByHand, published: None, fault, recopy: None }
+            CopyState::Full { verified: Verified::ByHand, published: None, fault, recopy: None, audit: None }
         }
         (_, state) => state,
     };
@@ -95,6 +95,7 @@ fn elsewhere(state: &CopyState) -> CopyState {
             published: None,
             fault: fault.clone(),
             recopy: None,
+            audit: None,
         },
     }
 }

@@ -261,11 +261,14 @@ pub fn take(
         after.to_send_bytes = None;
     }
     after.state = match (&copy.state, content.state.as_str()) {
-        (CopyState::Full { verified, published, fault: known, recopy }, "full") if !is_elsewhere => {
+        (CopyState::Full { verified, published, fault: known, recopy, audit }, "full") if !is_elsewhere => {
             let (fault, recopy) = share_fault(fault, known.as_ref(), recopy.clone());
-            CopyState::Full { verified: *verified, published: *published, fault, recopy }
+            let (verified, published, audit) = (*verified, *published, audit.clone());
+            CopyState::Full { verified, published, fault, recopy, audit }
         }
-        (_, "full") => CopyState::Full { verified: Verified::Adopted, published: None, fault, recopy: None },
+        (_, "full") => {
+            CopyState::Full { verified: Verified::Adopted, published: None, fault, recopy: None, audit: None }
+        }
         (CopyState::New { publishing, taken, .. }, _) if !is_elsewhere => {
             CopyState::New { fault, publishing: *publishing, taken: *taken }
         }

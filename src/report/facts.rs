@@ -83,8 +83,22 @@ impl Facts {
         self.tallies.is_empty()
     }
 
+    /// The targets on a file system.
+    pub fn targets_on<'a>(&'a self, seen: &'a RoomSeen) -> impl Iterator<Item = &'a Target> {
+        self.targets.iter().filter(|target| {
+            target.host == seen.host
+                && target
+                    .file_system
+                    .as_ref()
+                    .is_some_and(|known| known.mount_point == seen.file_system.mount_point)
+        })
+    }
+
     /// How many copies count as something.
     pub fn count(&self, is_meant: impl Fn(&Tally) -> bool) -> u64 {
-        self.tallies.iter().filter(|tally| is_meant(tally)).map(|tally| tally.copies).sum()
+        self.tallies
+            .iter()
+            .filter(|tally| is_meant(tally))
+            .fold(0, |sum, tally| sum.saturating_add(tally.copies))
     }
 }

@@ -76,3 +76,6 @@ fn nothing_yet(facts: &Facts) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

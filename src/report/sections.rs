@@ -9,6 +9,7 @@ use super::{Facts, GRID_COPIES, Grid};
 use crate::error::Result;
 use crate::faults::{Class, Fault};
 use crate::model::{Day, Group, Host, Kind, Outcome, RoomSeen, Standing, Tally, day_of};
+use crate::plan::forecast::{self, Filling, Forecast, Queue, Work};
 use crate::render::metrics::class_of;
 use crate::ui::{self, escape_all};
 
@@ -16,6 +17,8 @@ use crate::ui::{self, escape_all};
 const DAYS_SHOWN: i32 = 90;
 /// Faulted attempts are counted over so many days.
 const FAULT_DAYS: i32 = 30;
+/// The rate of a forecast is the mean of so many days.
+const RATE_DAYS: i32 = 30;
 /// A page has at most so many file systems, bars, and rows of groups.
 const FILE_SYSTEMS_MAX: usize = 24;
 const BARS_MAX: usize = 10;
@@ -55,8 +58,7 @@ fn numbers(facts: &Facts) -> Markup {
         .tallies
         .iter()
         .filter(|tally| matches!(tally.kind, Kind::Full | Kind::Recopy | Kind::RecopyPerson))
-        .map(|tally| tally.bytes)
-        .sum();
+        .fold(0, |sum, tally| sum.saturating_add(tally.bytes));
     html! {
         ul.numbers {
             li { strong { (of(&[Kind::Full, Kind::Recopy, Kind::RecopyPerson])) } "copies full" }
@@ -93,7 +95,7 @@ fn standing(facts: &Facts) -> Markup {
                                 th scope="row" { (what) }
                                 td { (standing.fault.to_string()) }
                                 td { (ui::time(standing.since)) }
-                                td.words { (ui::first_line(&standing.message)) " " span.soft { (standing.fault.advice()) } }
+                                td.words { (ui::first_line(&standing.message)) " " span.soft { (with_code(standing.fault.advice())) } }
                             }
                         }
                         @if let Some((record, since)) = away {
@@ -114,6 +116,15 @@ fn standing(facts: &Facts) -> Markup {
 /// A box that scrolls by itself, so that the page does not.
 fn scroll(name: &str, inner: &Markup) -> Markup {
     html! { div.scroll role="region" aria-label=(name) tabindex="0" { (inner) } }
+}
+
+/// A text with what stands between backquotes as what can be typed.
+fn with_code(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
 }
 
 /// A drawing with its words.
@@ -198,6 +209,11 @@ fn first_shown(facts: &Facts) -> i32 {
     day_of(facts.now) - DAYS_SHOWN
 }
 
+/// Whether a day is among those that are drawn; a clock that was wrong once must not stretch the axis.
+fn is_shown(facts: &Facts, day: i32) -> bool {
+    (first_shown(facts)..=day_of(facts.now).saturating_add(1)).contains(&day)
+}
+
 fn copies_over_time(facts: &Facts) -> Result<Markup> {
     const TITLE: &str = "Copies over time";
     let (today, first) = (day_of(facts.now), first_shown(facts));
@@ -208,15 +224,17 @@ fn copies_over_time(facts: &Facts) -> Result<Markup> {
             let mut per_day: BTreeMap<i32, u64> = BTreeMap::new();
             for day in days.into_iter().filter(|day| is_full(day)) {
                 // What came before is where the line begins.
-                *per_day.entry(day.day.max(first)).or_default() += day.attempts;
+                let day_shown = day.day.clamp(first, today);
+                let sum = per_day.entry(day_shown).or_default();
+                *sum = sum.saturating_add(day.attempts);
             }
             if let Some(&first_day) = per_day.keys().next() {
-                per_day.entry((first_day - 1).max(first)).or_default();
+                per_day.entry(first_day.saturating_sub(1).max(first)).or_default();
             }
             per_day.entry(today).or_default();
-            let mut sum = 0;
+            let mut sum = 0u64;
             let points = per_day.into_iter().map(|(day, more)| {
-                sum += more;
+                sum = sum.saturating_add(more);
                 (day, sum as f64)
             });
             Line { label, points: points.collect() }
@@ -233,7 +251,7 @@ fn copies_over_time(facts: &Facts) -> Result<Markup> {
 fn rate_over_time(facts: &Facts) -> Result<Markup> {
     const TITLE: &str = "Rate over time, MiB/s";
     const MIB: f64 = 1_048_576.0;
-    let shown: Vec<Day> = facts.days.iter().filter(|day| day.day >= first_shown(facts)).cloned().collect();
+    let shown: Vec<Day> = facts.days.iter().filter(|day| is_shown(facts, day.day)).cloned().collect();
     let lines: Vec<Line> = by_host(&shown, |day| day.sent_bytes)
         .into_iter()
         .map(|(label, days)| {
@@ -291,11 +309,7 @@ fn file_system(
 ) -> Result<Markup> {
     let title = format!("{host}: {}", escape_all(mount_point));
     let Some(last) = seen.last() else { return Ok(no_figure(&title, "Not seen yet.")) };
-    let targets = facts.targets.iter().filter(|target| {
-        target.host == *host
-            && target.file_system.as_ref().is_some_and(|known| known.mount_point == mount_point)
-    });
-    let limit = targets.map(|target| target.max_used_percent).min();
+    let limit = facts.targets_on(last).map(|target| target.max_used_percent).min();
     let room = last.room;
     let mut text = format!(
         "{} % used, {} of {} free, seen {} UTC.",
@@ -320,7 +334,7 @@ fn file_system(
     }
     let points = seen
         .iter()
-        .filter(|seen| seen.day >= first_shown(facts) || seen.day == last.day)
+        .filter(|seen| is_shown(facts, seen.day) || seen.day == last.day)
         .map(|seen| (seen.day, f64::from(seen.room.used_percent)));
     let line = [Line { label: "used".to_owned(), points: points.collect() }];
     let limit = limit.map(f64::from);
@@ -330,11 +344,38 @@ fn file_system(
 }
 
 /// When a file system reaches its limit, in words and as a day.
-fn reaches_limit(_facts: &Facts, last: &RoomSeen, limit_percent: u8) -> (String, Option<i32>) {
-    if last.room.used_percent > limit_percent {
-        return ("It is over the limit".to_owned(), None);
+fn reaches_limit(facts: &Facts, last: &RoomSeen, limit_percent: u8) -> (String, Option<i32>) {
+    match filling(facts, last, limit_percent).full(facts.now) {
+        Forecast::Now => ("It is reached".to_owned(), None),
+        Forecast::At { at, .. } => {
+            let words = format!("At the present rate it is reached on {}", at.strftime("%Y-%m-%d"));
+            (words, Some(day_of(at)))
+        }
+        Forecast::Beyond { years } => {
+            (format!("At the present rate it is not reached in {years} years"), None)
+        }
+        Forecast::Unknown(why) => (format!("When it is reached is not known: {why}"), None),
     }
-    ("When it will be reached is not known".to_owned(), None)
+}
+
+/// What fills a file system: the queues of the targets that lie there, and what came to the host so far.
+fn filling(facts: &Facts, last: &RoomSeen, limit_percent: u8) -> Filling {
+    let host = &last.host;
+    let groups: Vec<&Group> = facts.targets_on(last).map(|target| &target.group).collect();
+    let mut queue = Queue::default();
+    for tally in facts.tallies.iter().filter(|tally| tally.host == *host && groups.contains(&&tally.group)) {
+        // The old folder of a copy that is sent again makes room for the new one.
+        if !matches!(tally.kind, Kind::Recopy | Kind::RecopyPerson) {
+            queue.add(tally);
+        }
+    }
+    let work = Work::since(day_of(facts.now) - RATE_DAYS, Some(host), &facts.days);
+    Filling {
+        room_bytes: forecast::room_until_limit(&last.room, limit_percent),
+        queued_bytes: queue.bytes(forecast::mean_bytes(&facts.tallies)),
+        rate_bytes_per_s: work.rate_bytes_per_s(),
+        growth_bytes_per_day: forecast::growth_bytes_per_day(host, &facts.days, facts.now),
+    }
 }
 
 /// What shows one fault.
@@ -349,7 +390,8 @@ fn faults(facts: &Facts) -> Result<Markup> {
     for tally in &facts.tallies {
         if let Some(fault) = Fault::from_code(tally.fault_code) {
             let faulty = found.entry(tally.fault_code).or_default();
-            *faulty.copies.entry(class_of(tally.kind, fault).as_str()).or_default() += tally.copies;
+            let sum = faulty.copies.entry(class_of(tally.kind, fault).as_str()).or_default();
+            *sum = sum.saturating_add(tally.copies);
         }
     }
     for day in facts.days.iter().filter(|day| day.day > day_of(facts.now) - FAULT_DAYS) {
@@ -403,7 +445,7 @@ fn fault_table(found: &BTreeMap<i16, Faulty>) -> Markup {
                         td { (class_words(fault, faulty)) }
                         td.number { (faulty.copies.values().sum::<u64>()) }
                         td.number { (faulty.attempts) }
-                        td.words { (fault.advice()) }
+                        td.words { (with_code(fault.advice())) }
                     }
                 }
             }
@@ -427,7 +469,7 @@ fn grid(facts: &Facts) -> Markup {
     html! {
         section {
             h2 { "Minidvodbs by host" }
-            p { "Each letter is a state: " (key()) }
+            (key())
             (by_group(facts))
             @match &facts.grid {
                 Grid::TooMany => p {
@@ -442,11 +484,13 @@ fn grid(facts: &Facts) -> Markup {
 
 fn key() -> Markup {
     html! {
-        @for kind in Kind::ALL {
-            @let (name, letter, class) = shown_kind(kind);
-            span class=(format!("kind {class}")) { (letter) } " " (name) "; "
+        p { "Each letter is a state, and a dot no copy:" }
+        ul.legend {
+            @for kind in Kind::ALL {
+                @let (name, letter, class) = shown_kind(kind);
+                li { span class=(format!("kind {class}")) { (letter) } " " (name) }
+            }
         }
-        "a dot: no copy."
     }
 }
 
@@ -525,7 +569,7 @@ fn each_minidvodb(facts: &Facts) -> Markup {
             }
         }
     } };
-    html! { p {} (scroll("Each minidvodb on each host", &table)) }
+    scroll("Each minidvodb on each host", &table)
 }
 
 fn slowest(facts: &Facts) -> Result<Markup> {

@@ -28,7 +28,7 @@ pub struct View {
     /// The path, symlinks resolved: what everything else works on.
     pub at: String,
     /// The folder itself: another disk that is mounted over it later is another one.
-    folder: Option<Identity>,
+    pub(super) folder: Option<Identity>,
     /// The room there.
     pub room: Room,
     /// The file system it lies on.
@@ -65,12 +65,14 @@ impl Place<'_> {
     }
 }
 
+/// What is needed at a destination: rsync, coreutils and findutils.
+pub(super) const TOOLS: &str = "rsync mv sync df stat find mkdir rmdir rm";
 /// While files arrive, the disk is told to write at this pace, in seconds.
 const FLUSH_EVERY_S: u32 = 1;
 /// Exit code of a script: the path is not the folder that was looked at.
 const OTHER_FOLDER: i32 = 26;
 /// The separator between the parts of an answer.
-const PART: &str = "-- ";
+pub(super) const PART: &str = "-- ";
 
 /// Looks at a target's path; changes nothing.
 ///
@@ -85,7 +87,7 @@ pub fn look(
     let path = quote(place.path.as_str());
     let (name, staging) = (quote(place.name.map_or("", Name::as_str)), quote(&place.staging()));
     let script = format!(
-        "for t in rsync mv sync df stat find mkdir rmdir rm; do
+        "for t in {TOOLS}; do
   command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
 done
 echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
@@ -100,27 +102,40 @@ echo \"{PART}folder $(stat -c '%d %i' -- . 2>/dev/null)\"
 n={name}
 [ -z \"$n\" ] || echo \"{PART}published $(stat -c '%d %i' -- \"./$n\" 2>/dev/null)\"
 [ -z \"$n\" ] || echo \"{PART}staging $(stat -c '%d %i' -- ./{staging} 2>/dev/null)\"
-echo '{PART}bytes'; df -Pk -- . 2>&1
-echo '{PART}inodes'; df -Pi -- . 2>&1
-echo '{PART}kind'; stat -f -c '%i %S %T' -- . 2>&1
-echo '{PART}end'"
+{}",
+        room_script()
     );
     let answer = connection.run("look", &script, setting.limits.answer, watch)?;
     let mut view = parse_look(&answer, place)?;
     if connection.host.is_local() {
-        ask_this_machine(&mut view)?;
+        ask_this_machine(&view.at, &mut view.room)?;
     }
     Ok(view)
 }
 
+/// Prints the room of the working folder.
+fn room_script() -> String {
+    format!(
+        "echo '{PART}bytes'; df -Pk -- . 2>&1
+echo '{PART}inodes'; df -Pi -- . 2>&1
+echo '{PART}kind'; stat -f -c '%i %S %T' -- . 2>&1
+echo '{PART}end'"
+    )
+}
+
+/// What [`room_script`] printed.
+fn parse_room(text: &str) -> Result<(Room, FileSystem), String> {
+    let part = |key: &str| section(text, key).map(str::as_bytes).ok_or_else(|| text.trim().to_owned());
+    df::parse(part("bytes")?, part("inodes")?, part("kind")?)
+}
+
 /// The room of a path on this machine, asked of the system itself.
-fn ask_this_machine(view: &mut View) -> Result<(), Met> {
-    let stats = fs2::statvfs(&view.at).map_err(|error| {
-        Met::new(Fault::PathDenied, format!("cannot ask for the room at {}: {error}", view.at))
-    })?;
-    view.room.total_bytes = stats.total_space();
-    view.room.free_bytes = stats.available_space();
-    view.room.used_percent = crate::model::used_percent(
+fn ask_this_machine(at: &str, room: &mut Room) -> Result<(), Met> {
+    let stats = fs2::statvfs(at)
+        .map_err(|error| Met::new(Fault::PathDenied, format!("cannot ask for the room at {at}: {error}")))?;
+    room.total_bytes = stats.total_space();
+    room.free_bytes = stats.available_space();
+    room.used_percent = crate::model::used_percent(
         stats.total_space().saturating_sub(stats.free_space()),
         stats.available_space(),
     );
@@ -150,10 +165,7 @@ pub(super) fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt
     let unexpected =
         |why: &str| Halt::fault(Fault::HostTools, format!("looking at {} gave no sense: {why}", place.path));
     let at = value("at").filter(|at| at.starts_with('/')).ok_or_else(|| unexpected(answer.text().trim()))?;
-    let part = |key: &str| section(&text, key).ok_or_else(|| unexpected(answer.text().trim()));
-    let (room, file_system) =
-        df::parse(part("bytes")?.as_bytes(), part("inodes")?.as_bytes(), part("kind")?.as_bytes())
-            .map_err(|why| unexpected(&why))?;
+    let (room, file_system) = parse_room(&text).map_err(|why| unexpected(&why))?;
     Ok(View {
         at: at.to_owned(),
         folder: value("folder").map(str::trim).and_then(parse_identity),
@@ -177,7 +189,7 @@ fn parse_identity(text: &str) -> Option<Identity> {
     Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
 }
 
-/// A script that gives a staging folder its final name keeps it open under this number, and so do its children.
+/// A script that fills a staging folder, or gives it its final name, keeps it open under this number, and so do its children.
 pub(super) const MARK_FD: u32 = 9;
 
 /// Ends what an earlier attempt has left running there: an rsync whose connection was cut off without a word
@@ -201,12 +213,12 @@ pub fn end_orphans(
   alive=
   for p in $(find /proc/[0-9]*/cwd -maxdepth 0 \\( -lname {itself} -o -lname {below} \\) -printf '%h\\n' 2>/dev/null); do
     c=; read -r c 2>/dev/null < \"$p/comm\"
-    [ \"$c\" = rsync ] || continue
+    case $c in rsync|tar) ;; *) continue;; esac
     kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
   done
   for p in $(find /proc/[0-9]*/fd/{MARK_FD} -maxdepth 0 -lname {itself} -printf '%h\\n' 2>/dev/null); do
     p=${{p%/fd}}; c=; read -r c 2>/dev/null < \"$p/comm\"
-    case $c in sh|dash|bash|ksh|busybox|mv) ;; *) continue;; esac
+    case $c in sh|dash|bash|ksh|busybox|mv|tar) ;; *) continue;; esac
     kill -9 \"${{p#/proc/}}\" 2>/dev/null && alive=1
   done
   [ -n \"$alive\" ] || exit 0
@@ -541,7 +553,7 @@ pub fn flush_published(
     flushed(connection, patience, watch)
 }
 
-/// Removes the staging folders that are empty.
+/// Removes the staging folders that are empty; says what room is left, where that can be told.
 ///
 /// # Errors
 /// Any halt; a folder that is not empty is none.
@@ -551,11 +563,23 @@ pub fn tidy(
     place: Place<'_>,
     setting: &Setting,
     watch: &Watch,
-) -> Result<(), Halt> {
+) -> Result<Option<(Room, FileSystem)>, Halt> {
     let ledger = quote(&format!("{STAGING}/{}", place.ledger_id));
-    let script =
-        format!("cd -P -- {} && rmdir -- ./{ledger} ./{} 2>/dev/null; :", quote(&view.at), quote(STAGING));
-    connection.run("tidy", &script, setting.limits.answer, watch).map(drop)
+    let script = format!(
+        "cd -P -- {} || exit 0
+rmdir -- ./{ledger} ./{} 2>/dev/null
+echo
+{}",
+        quote(&view.at),
+        quote(STAGING),
+        room_script()
+    );
+    let answer = connection.run("tidy", &script, setting.limits.answer, watch)?;
+    let Ok((mut room, file_system)) = parse_room(&String::from_utf8_lossy(&answer.output)) else {
+        return Ok(None);
+    };
+    let is_told = !connection.host.is_local() || ask_this_machine(&view.at, &mut room).is_ok();
+    Ok(is_told.then_some((room, file_system)))
 }
 
 /// Removes a staging folder that is not needed any more, by its full path. One whose disk is not there is

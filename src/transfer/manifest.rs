@@ -121,15 +121,20 @@ pub fn write(
 }
 
 fn line_of(entry: &Entry, checksums: &Checksums) -> String {
-    let kind = match entry.kind {
+    let kind = letter(entry.kind);
+    let checksum = checksums.by_path.get(&entry.path).map_or("-", String::as_str);
+    let (second, nano) = entry.mtime;
+    format!("{kind}\t{}\t{second}.{nano:09}\t{checksum}\t{}\n", entry.size, escape(&entry.path))
+}
+
+/// How a manifest calls a kind of thing.
+pub(super) fn letter(kind: Kind) -> char {
+    match kind {
         Kind::File => 'f',
         Kind::Folder => 'd',
         Kind::Symlink => 'l',
         Kind::Other => 'o',
-    };
-    let checksum = checksums.by_path.get(&entry.path).map_or("-", String::as_str);
-    let (second, nano) = entry.mtime;
-    format!("{kind}\t{}\t{second}.{nano:09}\t{checksum}\t{}\n", entry.size, escape(&entry.path))
+    }
 }
 
 /// Reads the manifest of what has its final name, or is about to get it; `None` where there is none, or where
@@ -152,31 +157,44 @@ pub fn extra(lines: &[Line], there: &[Staged]) -> Option<String> {
     (!named.is_empty()).then(|| named.join(", "))
 }
 
+/// Shows everything in the manifest of what has its final name, one after the other, with its checksum or `-`;
+/// `None` where there is none, or where it is not whole: what was shown by then means nothing.
+pub fn each(state_dir: &Utf8Path, copy: CopyId, see: &mut dyn FnMut(Line, &str)) -> Option<Header> {
+    each_in(&file_of(state_dir, copy), see)
+}
+
 fn read_file(file: &Utf8Path) -> Option<(Header, Vec<Line>)> {
+    let mut found = Vec::new();
+    let header = each_in(file, &mut |line, _| found.push(line))?;
+    Some((header, found))
+}
+
+fn each_in(file: &Utf8Path, see: &mut dyn FnMut(Line, &str)) -> Option<Header> {
     let file = std::fs::File::open(file).ok()?;
     let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file))).lines();
     let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;
     if header.manifest != VERSION {
         return None;
     }
-    let mut found = Vec::new();
     for line in lines {
         let line = line.ok()?;
         if line == LAST_LINE {
-            return Some((header, found));
+            return Some(header);
         }
-        found.push(parse_line(&line)?);
+        let (found, checksum) = parse_line(&line)?;
+        see(found, checksum);
     }
     None
 }
 
-pub(super) fn parse_line(line: &str) -> Option<Line> {
+/// A line of a manifest, with its checksum or `-`.
+pub(super) fn parse_line(line: &str) -> Option<(Line, &str)> {
     let mut fields = line.splitn(5, '\t');
     let kind = fields.next()?.chars().next()?;
     let size = fields.next()?.parse().ok()?;
     let mtime_s = fields.next()?.split('.').next()?.parse().ok()?;
-    let _checksum = fields.next()?;
-    Some(Line { kind, size, mtime_s, path: unescape(fields.next()?)? })
+    let checksum = fields.next()?;
+    Some((Line { kind, size, mtime_s, path: unescape(fields.next()?)? }, checksum))
 }
 
 pub(super) fn escape(path: &[u8]) -> String {

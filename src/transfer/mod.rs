@@ -13,6 +13,8 @@ pub mod exchange;
 #[path = "../../tests/fuzz/transfer.rs"]
 mod fuzz;
 pub mod guard;
+pub mod inspect;
+pub mod inventory;
 pub mod manifest;
 mod outcome;
 mod process;
@@ -21,6 +23,7 @@ mod script;
 mod shell;
 pub mod source;
 mod ssh;
+pub mod stream;
 
 use std::time::{Duration, Instant};
 

@@ -216,6 +216,11 @@ impl Process {
         Ended { code: status.code(), signal: status.signal(), messages: self.messages.text() }
     }
 
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has read and written so far.
     pub(super) fn moved(&self) -> Option<Moved> {
         let text = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).ok()?;

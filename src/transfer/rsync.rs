@@ -4,6 +4,7 @@
 //! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ const MOVED_BYTES_MIN: u64 = 1024;
 /// The longest line that is read; a name of 4,096 bytes, each escaped, fits.
 const LINE_MAX_BYTES: usize = 32 * 1024;
 /// The oldest rsync that has what this module asks of the one on this machine.
-const VERSION_MIN_HERE: (u32, u32) = (3, 2);
+pub(super) const VERSION_MIN_HERE: (u32, u32) = (3, 2);
 /// The oldest rsync that understands what is asked of it at a destination.
 pub(super) const VERSION_MIN_THERE: (u32, u32) = (3, 1);
 
@@ -35,6 +36,21 @@ pub struct Checksums {
     pub algorithm: String,
     /// In hexadecimal, by path below the source.
     pub by_path: HashMap<Box<[u8]>, String>,
+}
+
+impl Checksums {
+    /// Takes those of a stream in, where they were made in the same way.
+    pub fn add(&mut self, of_stream: Self) {
+        if self.algorithm.is_empty() && self.by_path.is_empty() {
+            self.algorithm.clone_from(&of_stream.algorithm);
+        }
+        if self.algorithm == of_stream.algorithm {
+            // rsync comes last: where it has sent a file again, its word holds.
+            for (path, checksum) in of_stream.by_path {
+                self.by_path.entry(path).or_insert(checksum);
+            }
+        }
+    }
 }
 
 /// What to send, and how.
@@ -96,6 +112,36 @@ pub enum Compared {
     Different(String),
 }
 
+/// What the kernel tells of an rsync under way. rsync itself would print a line for every file, which slows
+/// small ones down; nobody pays for this but who looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance {
+    moved: Moved,
+    pid: u32,
+}
+
+impl Glance {
+    /// Bytes that have gone out, of files and of what is said about them.
+    pub fn written_bytes(self) -> u64 {
+        self.moved.written_bytes
+    }
+
+    /// Bytes that it has read, of files and of what the other side says.
+    pub fn read_bytes(self) -> u64 {
+        self.moved.read_bytes
+    }
+
+    /// The file that it reads at this moment, by its path below the source's folder.
+    pub fn file_below(self, folder: &Utf8Path) -> Option<Vec<u8>> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?;
+        open.flatten().find_map(|entry| {
+            let file = std::fs::read_link(entry.path()).ok()?;
+            let below = file.as_os_str().as_bytes().strip_prefix(folder.as_str().as_bytes())?;
+            below.strip_prefix(b"/").filter(|below| !below.is_empty()).map(<[u8]>::to_vec)
+        })
+    }
+}
+
 /// Makes sure that this machine has an rsync that is new enough.
 ///
 /// # Errors
@@ -127,8 +173,8 @@ pub(super) fn parse_version(line: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Sends the source into the staging folder; `progress` is told the bytes that have gone out so far. Returns
-/// the bytes of files that were sent, with the checksums of those files.
+/// Sends the source into the staging folder; `progress` is told what has gone out so far. Returns the bytes of
+/// files that were sent, with the checksums of those files.
 ///
 /// # Errors
 /// Any halt. What has arrived stays for the next attempt.
@@ -137,7 +183,7 @@ pub fn send(
     job: &Job<'_>,
     setting: &Setting,
     watch: &Watch,
-    progress: impl FnMut(u64),
+    progress: impl FnMut(Glance),
 ) -> Result<(u64, Checksums), Halt> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let (from, to) = operands(connection, &job.source.folder, job.to);
@@ -170,7 +216,8 @@ pub fn send(
     Ok((sent, checksums))
 }
 
-/// Compares the source with a folder at the destination, by every file's checksum; changes nothing.
+/// Compares the source with a folder at the destination, by every file's checksum; changes nothing. `progress`
+/// is told what has been read here so far.
 ///
 /// # Errors
 /// Any halt; that they differ is none.
@@ -180,6 +227,7 @@ pub fn compare(
     with: &str,
     setting: &Setting,
     watch: &Watch,
+    progress: impl FnMut(Glance),
 ) -> Result<Compared, Halt> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let (from, to) = operands(connection, &source.folder, with);
@@ -192,7 +240,7 @@ pub fn compare(
     );
     let mut comparison = Comparison::default();
     let take = |line: &[u8]| comparison.take(line);
-    let ended = drive(connection, command.into(), setting, watch, None, take, |_| ())?;
+    let ended = drive(connection, command.into(), setting, watch, None, take, progress)?;
     match succeed(connection, &ended) {
         // Nothing is written there, so that no full disk can be behind it.
         Err(Halt::Fault(met)) if was_cut_off(&met) => Err(Halt::Cut(met.message)),
@@ -237,8 +285,8 @@ fn remote_shell(connection: &Connection) -> Vec<String> {
     }
 }
 
-/// Runs rsync to its end, giving its lines to `take` and the bytes that it has written to `progress`; `stall`
-/// is the watchdog's time.
+/// Runs rsync to its end, giving its lines to `take` and what it has moved to `progress`; `stall` is the
+/// watchdog's time.
 fn drive(
     connection: &mut Connection,
     command: Command,
@@ -246,7 +294,7 @@ fn drive(
     watch: &Watch,
     stall: Option<Duration>,
     mut take: impl FnMut(&[u8]),
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(Glance),
 ) -> Result<Ended, Halt> {
     let (mut process, _) = Process::start(command, &connection.group, setting, false)?;
     let mut lines = Lines::default();
@@ -259,9 +307,9 @@ fn drive(
         }
         let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| {
             dog.look(|| {
-                let moved = process.moved();
-                moved.into_iter().for_each(|moved| progress(moved.written_bytes));
-                moved
+                let moved = process.moved()?;
+                progress(Glance { moved, pid: process.id() });
+                Some(moved.read_bytes.wrapping_add(moved.written_bytes))
             })
         });
         if verdict.is_err() {
@@ -282,7 +330,7 @@ fn succeed(connection: &mut Connection, ended: &Ended) -> Result<(), Halt> {
 }
 
 /// Looks from time to time what has moved, and notices when nothing does.
-struct Watchdog {
+pub(super) struct Watchdog {
     stall: Option<Duration>,
     looked: Instant,
     moved_at: Instant,
@@ -290,17 +338,18 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn new(stall: Option<Duration>) -> Self {
+    pub(super) fn new(stall: Option<Duration>) -> Self {
         Self { stall, looked: Instant::now(), moved_at: Instant::now(), counted: 0 }
     }
 
-    fn look(&mut self, count: impl FnOnce() -> Option<Moved>) -> Result<(), Halt> {
+    /// `count` says how many bytes have moved so far, where anybody knows.
+    pub(super) fn look(&mut self, count: impl FnOnce() -> Option<u64>) -> Result<(), Halt> {
         if self.looked.elapsed() < TICK {
             return Ok(());
         }
         self.looked = Instant::now();
         // Where the kernel does not tell, rsync's own timeout and the deadline remain.
-        let now = count().map(|moved| moved.read_bytes.wrapping_add(moved.written_bytes));
+        let now = count();
         if now.is_none_or(|now| now.abs_diff(self.counted) >= MOVED_BYTES_MIN) {
             self.counted = now.unwrap_or_default();
             self.moved_at = Instant::now();
@@ -374,7 +423,8 @@ pub(super) fn parse_algorithm(line: &[u8]) -> Option<String> {
 pub(super) struct Item {
     /// The eleven characters of `%i`.
     change: [u8; 11],
-    checksum: Option<String>,
+    /// In hexadecimal, of a file.
+    pub(super) checksum: Option<String>,
     pub(super) path: Box<[u8]>,
 }
 
@@ -393,6 +443,11 @@ impl Item {
             _ => b" .pogax",
         };
         attributes.iter().all(|attribute| may_differ.contains(attribute))
+    }
+
+    /// Whether it is a file that rsync could not read, which has a checksum of zeros then.
+    pub(super) fn is_unread(&self) -> bool {
+        self.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'))
     }
 }
 
@@ -462,8 +517,7 @@ impl Comparison {
             return;
         }
         let Some(item) = parse_item(line) else { return };
-        // rsync says so of a file that it could not read.
-        let is_unread = item.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'));
+        let is_unread = item.is_unread();
         if item.is_equal() && !is_unread {
             self.equal += 1;
             if let Some(checksum) = item.checksum {

@@ -23,6 +23,8 @@ use crate::model::Host;
 const GREETING_MAX_BYTES: usize = 16 * 1024;
 /// The most that a script's answer may have.
 const ANSWER_MAX_BYTES: usize = 1024 * 1024;
+/// The mark, and behind it a blank, the status and a newline: while they may still be coming, so much is kept.
+const STATUS_MAX_BYTES: usize = 16;
 /// The most that the list of a folder may have: some two million files.
 const LONG_ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// The most of a login shell's rubbish that is shown, and of what a failed script printed.
@@ -55,7 +57,8 @@ pub struct Connection {
     asked: (&'static str, Instant),
     /// The folder with the master's socket; none for `localhost`.
     pub(super) socket_dir: Option<PathBuf>,
-    pub(super) host: Host,
+    /// Where it leads to.
+    pub host: Host,
 }
 
 impl Connection {
@@ -149,8 +152,28 @@ impl Connection {
         self.answer_of(ANSWER_MAX_BYTES, patience, watch)
     }
 
+    /// Runs a script whose answer is taken piece by piece, so that none of it is kept; `patience` is for each
+    /// piece. Returns the exit status.
+    pub(super) fn run_stream(
+        &mut self,
+        name: &'static str,
+        script: &str,
+        patience: Duration,
+        watch: &Watch,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<i32, Halt> {
+        self.send(name, script)?;
+        let answer = self.stream(patience, watch, take);
+        self.ended(answer).map(|answer| answer.status)
+    }
+
     fn answer_of(&mut self, max_bytes: usize, patience: Duration, watch: &Watch) -> Result<Answer, Halt> {
         let answer = self.wait_for_answer(max_bytes, patience, watch);
+        self.ended(answer)
+    }
+
+    /// Writes the end of a script into the file log; a command of it that a signal ended was interrupted.
+    fn ended(&self, answer: Result<Answer, Halt>) -> Result<Answer, Halt> {
         let (name, seconds) = (self.asked.0, self.asked.1.elapsed().as_secs_f64());
         let how = match &answer {
             Ok(Answer { status: 0, .. }) => "status 0".to_owned(),
@@ -180,32 +203,84 @@ impl Connection {
             if let Some(answer) = self.take_answer(&mut searched) {
                 return Ok(answer);
             }
-            match self.process.next(TICK) {
-                Event::Output(bytes) => self.received.extend_from_slice(&bytes),
-                Event::Nothing => {}
-                Event::End => return Err(self.lost()),
-            }
-            watch.check()?;
-            self.check_guard()?;
+            self.hear(watch)?;
             if self.received.len() > max_bytes {
-                let shown = String::from_utf8_lossy(&self.received[..RUBBISH_MAX_BYTES.min(max_bytes)]);
-                let message = format!("the shell of {} prints without end: {}", self.host, shown.trim());
-                return Err(Halt::fault(Fault::HostTools, message));
+                return Err(self.prints_without_end());
             }
-            if began.elapsed() > patience {
-                let message = format!("{} did not answer within {} s", self.host, patience.as_secs());
-                return Err(Halt::fault(Fault::HostUnreachable, message));
-            }
+            self.check_patience(began, patience)?;
         }
+    }
+
+    fn stream(
+        &mut self,
+        patience: Duration,
+        watch: &Watch,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<Answer, Halt> {
+        let kept = self.mark.len() + STATUS_MAX_BYTES;
+        let (mut heard_at, mut taken, mut searched) = (Instant::now(), 0usize, 0usize);
+        loop {
+            if let Some(answer) = self.take_answer(&mut searched) {
+                take(&answer.output);
+                return Ok(Answer { output: Vec::new(), ..answer });
+            }
+            // The end of it may be the beginning of the mark.
+            let sure = self.received.len().saturating_sub(kept);
+            take(&self.received[..sure]);
+            self.received.drain(..sure);
+            (taken, searched) = (taken + sure, searched.saturating_sub(sure));
+            if self.hear(watch)? {
+                heard_at = Instant::now();
+            }
+            if taken + self.received.len() > LONG_ANSWER_MAX_BYTES {
+                return Err(self.prints_without_end());
+            }
+            self.check_patience(heard_at, patience)?;
+        }
+    }
+
+    /// Waits a moment for more of an answer; says whether some came.
+    fn hear(&mut self, watch: &Watch) -> Result<bool, Halt> {
+        let heard = match self.process.next(TICK) {
+            Event::Output(bytes) => {
+                self.received.extend_from_slice(&bytes);
+                true
+            }
+            Event::Nothing => false,
+            Event::End => return Err(self.lost()),
+        };
+        watch.check()?;
+        self.check_guard()?;
+        Ok(heard)
+    }
+
+    fn prints_without_end(&self) -> Halt {
+        let shown = &self.received[..self.received.len().min(RUBBISH_MAX_BYTES)];
+        let shown = String::from_utf8_lossy(shown);
+        let message = format!("the shell of {} prints without end: {}", self.host, shown.trim());
+        Halt::fault(Fault::HostTools, message)
+    }
+
+    fn check_patience(&self, since: Instant, patience: Duration) -> Result<(), Halt> {
+        if since.elapsed() <= patience {
+            return Ok(());
+        }
+        let message = format!("{} did not answer within {} s", self.host, patience.as_secs());
+        Err(Halt::fault(Fault::HostUnreachable, message))
     }
 
     /// The answer up to the mark, if the mark has come.
     fn take_answer(&mut self, searched: &mut usize) -> Option<Answer> {
         let mark = format!("\n{} ", self.mark);
         let from = searched.saturating_sub(mark.len());
-        *searched = self.received.len();
-        let at = from + find(&self.received[from..], mark.as_bytes())?;
+        let Some(found) = find(&self.received[from..], mark.as_bytes()) else {
+            *searched = self.received.len();
+            return None;
+        };
+        let at = from + found;
         let status_at = at + mark.len();
+        // The rest of its line may still be on the way: then it is found here again.
+        *searched = status_at;
         let length = self.received[status_at..].iter().position(|&b| b == b'\n')?;
         let status =
             std::str::from_utf8(&self.received[status_at..status_at + length]).ok()?.trim().parse().ok()?;

@@ -49,6 +49,18 @@ pub struct Entry {
     mode: u32,
 }
 
+impl Entry {
+    /// The permission bits and those above them.
+    pub(super) fn mode(&self) -> u32 {
+        self.mode & 0o7777
+    }
+
+    /// Whether what is there now is what was seen.
+    pub(super) fn is_still(&self, now: &Metadata) -> bool {
+        entry(self.path.clone(), now) == *self
+    }
+}
+
 /// A minidvodb's folder at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -123,13 +135,18 @@ impl Source {
     /// As [`Self::find`]; 203 where something vanishes meanwhile.
     pub fn read(path: &AbsolutePath, roots: &Roots) -> Result<Self, Met> {
         let folder = Self::find(path, roots)?;
-        let meta = fs::metadata(&folder).map_err(|error| {
-            Met::new(classify_local(&error, true), format!("cannot read the source {path}: {error}"))
-        })?;
-        let mut entries = vec![entry(Box::default(), &meta)];
-        walk(folder.as_std_path(), &mut entries)?;
+        let mut entries = Vec::new();
+        each_in(&folder, path, &mut |entry| entries.push(entry))?;
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(Self { folder, entries })
+    }
+
+    /// Shows everything in the folder of a minidvodb, itself first, so that nothing of it is kept.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn each(path: &AbsolutePath, roots: &Roots, see: &mut dyn FnMut(Entry)) -> Result<(), Met> {
+        each_in(&Self::find(path, roots)?, path, see)
     }
 
     /// The mode of the folder itself.
@@ -308,7 +325,15 @@ impl Staged {
     }
 }
 
-fn walk(folder: &Path, entries: &mut Vec<Entry>) -> Result<(), Met> {
+fn each_in(folder: &camino::Utf8Path, path: &AbsolutePath, see: &mut dyn FnMut(Entry)) -> Result<(), Met> {
+    let meta = fs::metadata(folder).map_err(|error| {
+        Met::new(classify_local(&error, true), format!("cannot read the source {path}: {error}"))
+    })?;
+    see(entry(Box::default(), &meta));
+    walk(folder.as_std_path(), see)
+}
+
+fn walk(folder: &Path, see: &mut dyn FnMut(Entry)) -> Result<(), Met> {
     let top_bytes = folder.as_os_str().len();
     let mut waiting: Vec<PathBuf> = vec![folder.to_owned()];
     while let Some(folder) = waiting.pop() {
@@ -321,7 +346,7 @@ fn walk(folder: &Path, entries: &mut Vec<Entry>) -> Result<(), Met> {
             let meta = found.metadata().map_err(|error| met(&error))?;
             let path = found.path();
             let below = path.as_os_str().as_bytes().get(top_bytes + 1..).unwrap_or_default();
-            entries.push(entry(below.into(), &meta));
+            see(entry(below.into(), &meta));
             if meta.is_dir() {
                 waiting.push(path);
             }

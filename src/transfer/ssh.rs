@@ -43,6 +43,18 @@ pub(super) fn master(host: &Host, socket_dir: &Path, setting: &Setting) -> Resul
     Ok(command.into())
 }
 
+/// A second session over a master: a shell that reads its script, and what the script reads, from standard input.
+pub(super) fn client(host: &Host, socket_dir: &Path) -> Result<Command, Error> {
+    let shell = Shell::new().or_configuration("cannot find the working folder")?;
+    let (socket, host) = (format!("{}/s", socket_dir.display()), host.as_str());
+    let command = cmd!(
+        shell,
+        "ssh -F /dev/null -T -a -x -S {socket} -o ControlMaster=no -o ProxyCommand=false -o BatchMode=yes
+        -o LogLevel=INFO -o EscapeChar=none -- {host} '/bin/sh -s'"
+    );
+    Ok(command.into())
+}
+
 /// What rsync is to start as its remote shell: a client of the master, without a way around it. The socket's
 /// path has no character that rsync would split at.
 pub(super) fn rsync_shell(socket_dir: &Path) -> String {

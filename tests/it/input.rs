@@ -1300,6 +1300,8 @@ fn the_help_of_a_few_commands() {
               script            the words of the wiki page, one on each line, as pantasks'
                                 input files have them; a bad line stops it, and nothing of
                                 it is done
+              audit             is what the ledger calls full still there, and equal to what
+                                was sent? changes nothing there; the oldest audit first
               minidvodbtool     what the tool of this name did, with its options and its
                                 formats
 

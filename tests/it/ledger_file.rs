@@ -148,7 +148,10 @@ fn without_a_ledger_a_list_is_empty_and_nothing_is_made() {
     let world = World::new();
     let ran = world.ok(&["list", "--format", "json"]);
     assert_eq!(ran.json(), json!([]));
-    assert_eq!(shown(&world, &ran.stderr), "minidvodbcopy: there is no ledger in ROOT/state yet\n");
+    assert_eq!(
+        shown(&world, &ran.stderr),
+        "minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first\n"
+    );
     assert_eq!(world.ok(&["list", "--format", "csv"]).stdout.lines().count(), 1);
     assert_eq!(world.ok(&["list"]).stdout.lines().count(), 1);
     assert_eq!(world.ok(&["minidvodb", "list"]).stdout, "");
@@ -168,6 +171,7 @@ fn without_a_ledger_a_pass_is_refused() {
     expect![[r#"
         minidvodbcopy: there is no ledger in ROOT/state
           hint: `minidvodbcopy minidvodb import` and `minidvodbcopy target add` make one; is this the right --state-dir?
+          hint: `minidvodbcopy check` says what to do first
     "#]].assert_eq(&shown(&world, &ran.stderr));
     for words in [&["run", "--json"][..], &["ledger", "check"], &["ledger", "backup"], &["ledger", "compact"]]
     {

@@ -448,7 +448,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         code: 251,
-        cause: "set by hand: not yet met by an audit",
+        cause: "a file of the copy removed",
         kind: Kind::Host,
         make: |_, _| {},
         mend: |_| {},
@@ -456,7 +456,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         code: 252,
-        cause: "set by hand: not yet met by an audit",
+        cause: "a byte of the copy changed",
         kind: Kind::Host,
         make: |_, _| {},
         mend: |_| {},
@@ -464,9 +464,9 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// The faults of an audit.
+/// The faults of an audit, which meets them when the copy is full.
 const fn audited(code: i16) -> [Cell; 6] {
-    const LATER: Cell = Never("it is of a full copy, and no pass touches that");
+    const LATER: Cell = Never("an audit meets it, of a full copy that no pass touches");
     [Proved(code, AUDIT_TEST), LATER, LATER, LATER, LATER, LATER]
 }
 
@@ -903,20 +903,25 @@ fn an_rsync_that_dies_there_is_met_at_every_step() {
 
 #[test]
 fn the_faults_of_an_audit_stay_with_a_full_copy_until_it_is_sent_again() {
-    for code in ["251", "252"] {
+    let damages: [(&str, fn(&Utf8Path)); 2] = [
+        ("251", |top| fs::remove_file(top.join("Photcodes.dat")).unwrap()),
+        ("252", |top| dvo::flip_byte(&top.join("Images.dat")).unwrap()),
+    ];
+    for (code, damage) in damages {
         let world = World::new();
         world.prepare("localhost", 1);
         world.ok(&["run"]).is_silent();
-        world.ok(&["update", "--id", "1", "--set-fault", code]);
+        damage(&world.there().join(NAME));
+        world.run(&["audit", "--checksum"]).expect(1).says(&format!("fault {code}"));
         assert_eq!(world.standing(1), format!("full {code}"));
         world.ok(&["run"]).is_silent();
         world.ok(&["revert", "--id", "1"]);
         assert_eq!(world.standing(1), format!("full {code}"), "it is left to recopy");
         world.ok(&["ledger", "check"]);
-        world.expect_arrived(NAME);
         world.ok(&["recopy", "1"]);
-        world.ok(&["copy", "ThreePi", "localhost", world.there().as_str()]);
+        world.expect_arrived(NAME);
         assert_eq!(world.standing(1), "full 0");
+        world.ok(&["audit", "--checksum"]).is_silent();
         slow::expect_only(&world, &[NAME]);
     }
 }

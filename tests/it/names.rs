@@ -150,7 +150,7 @@ fn a_host_with_a_user_is_reached_as_that_user() {
 }
 
 /// A minidvodb full of names and things that are easily lost on the way.
-fn make_odd(world: &World) -> Utf8PathBuf {
+pub fn make_odd(world: &World) -> Utf8PathBuf {
     let source = world.make("odd", SHAPE);
     let top = source.as_std_path();
     let file = |name: &[u8], content: &str| {

@@ -172,6 +172,13 @@ impl World {
     /// Runs what is typed in a shell, with the program on its PATH under both of its names.
     #[track_caller]
     pub fn shell(&self, typed: &str) -> Ran {
+        let mut command = self.shell_command(&format!("set -e\n{typed}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(command.spawn().unwrap())
+    }
+
+    /// A shell that reads a script, with the program on its PATH under both of its names.
+    pub fn shell_command(&self, script: &str) -> Command {
         let bin = self.root.join("bin");
         std::fs::create_dir_all(&bin).unwrap();
         for name in ["minidvodbcopy", "minidvodbtool"] {
@@ -179,17 +186,16 @@ impl World {
                 std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_minidvodbcopy"), bin.join(name)).unwrap();
             }
         }
-        let script = self.root.join("typed.sh");
-        std::fs::write(&script, typed).unwrap();
+        let file = self.root.join("typed.sh");
+        std::fs::write(&file, script).unwrap();
         let mut path = std::ffi::OsString::from(bin);
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut command = Command::new("/bin/sh");
-        command.arg("-e").arg(script).env_clear().current_dir(&self.root);
+        command.arg(file).env_clear().current_dir(&self.root);
         self.set_environment(&mut command);
         command.env("PATH", path);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        finish(command.spawn().unwrap())
+        command
     }
 
     /// Makes a small minidvodb; says its folder.

@@ -137,7 +137,12 @@ impl Chromium {
     /// # Errors
     /// When the browser does not make one.
     pub fn picture(&mut self) -> io::Result<Vec<u8>> {
-        let words = json!({"format": "png", "captureBeyondViewport": true});
+        // A picture cannot be higher than what the graphics of some machines hold.
+        const HEIGHT_MAX: f64 = 12_000.0;
+        let size = self.call("Page.getLayoutMetrics", &json!({}))?["cssContentSize"].clone();
+        let height = size["height"].as_f64().unwrap_or(1.0).clamp(1.0, HEIGHT_MAX);
+        let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1});
+        let words = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
         let answer = self.call("Page.captureScreenshot", &words)?;
         decoded(&answer["data"])
     }

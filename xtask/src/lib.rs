@@ -12,6 +12,7 @@ pub mod elf;
 mod fits;
 pub mod mariadb;
 mod noise;
+pub mod pack;
 pub mod picture;
 pub mod processes;
 pub mod proxy;

@@ -32,7 +32,8 @@ fn full(fault: Option<i16>) -> Copy {
         class: Class::Person,
         next_try: None,
     });
-    let state = CopyState::Full { verified: Verified::Checksum, published: None, fault, recopy: None };
+    let state =
+        CopyState::Full { verified: Verified::Checksum, published: None, fault, recopy: None, audit: None };
     Copy { state, dtime_s: Some(17.25), ..copy() }
 }
 

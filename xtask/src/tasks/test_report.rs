@@ -267,9 +267,9 @@ impl Shown {
         let own = format!("file://{}", self.page);
         ensure!(browser.requests == [own], "{name}: the page asked for {:?}", browser.requests);
         ensure!(browser.complaints.is_empty(), "{name}: {:?}", browser.complaints);
-        let widths = browser.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")?;
-        let (page, window) = (widths[0].as_u64(), widths[1].as_u64());
-        ensure!(page.is_some() && page <= window, "{name}: the page is {page:?} wide, its window {window:?}");
+        let width = browser.evaluate("document.documentElement.scrollWidth")?;
+        let is_within = width.as_u64().is_some_and(|width| width <= u64::from(view.width));
+        ensure!(is_within, "{name}: the page is {width} wide, its window {}", view.width);
         let overflows = browser.evaluate(OVERFLOWS)?;
         ensure!(overflows == Value::Array(Vec::new()), "{name}: {overflows:#}");
         let png = browser.picture()?;

@@ -1,0 +1,244 @@
+//! `minidvodb import --scan`: the DVO databases under a folder, for sites without the IPP's database.
+//!
+//! A folder with an `Images.dat` is one, and nothing below it is looked at. Symlinks are not followed, and folders
+//! whose names begin with a dot are passed over: staging folders and snapshots hold databases that are none.
+//! Invariants: what is known by its path is left as it is, id and all; another one gets the next id that no
+//! minidvodb and no copy of this ledger has. Where a database is set, ids are given there and nowhere else; and where
+//! ids were given here, none can be set any more. What cannot be taken is named, and the rest goes on.
+
+use std::collections::HashMap;
+use std::fs;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::error::{Error, Exit, IoContext as _, Result};
+use crate::ledger::{Change, Failure, Look};
+use crate::model::{AbsolutePath, Group, Minidvodb, MinidvodbId, MinidvodbState};
+use crate::pass::Context;
+use crate::{state, ui};
+
+/// The file that makes a folder a DVO database.
+const MARK: &str = "Images.dat";
+/// A name in minidvodb_name has at most so many bytes.
+const NAME_MAX_BYTES: usize = 64;
+
+/// What was found under a folder.
+#[derive(Debug, Default)]
+struct Found {
+    databases: Vec<AbsolutePath>,
+    /// What is passed over, with the reason.
+    refused: Vec<String>,
+}
+
+/// What is to be done with what was found.
+#[derive(Debug, Default)]
+struct Plan {
+    new: Vec<Minidvodb>,
+    known: u64,
+    refused: Vec<String>,
+}
+
+pub(super) fn import(context: &Context, folder: &Utf8Path, group: &Group, is_dry: bool) -> Result<Exit> {
+    let folder = absolute(folder)?;
+    let found = look(&folder)?;
+    if found.databases.is_empty() && found.refused.is_empty() {
+        context.ui.notice(&format!("there is no folder with an {MARK} under {folder}"));
+        return Ok(Exit::Done);
+    }
+    let plan = if is_dry { preview(context, found, group)? } else { take(context, found, group)? };
+    let verb = if is_dry { "would be taken in as" } else { "taken in as" };
+    for minidvodb in &plan.new {
+        let line = format!("{} {verb} minidvodb {} of {group}\n", minidvodb.path, minidvodb.id);
+        context.ui.print(&ui::escape_lines(&line))?;
+    }
+    plan.refused.iter().for_each(|refused| context.ui.notice(&format!("passed over: {refused}")));
+    let would = if is_dry { " would be" } else { "" };
+    context.ui.tell(&format!(
+        "minidvodbs under {folder}: {}{would} added, {} known already, {} passed over",
+        plan.new.len(),
+        plan.known,
+        plan.refused.len()
+    ));
+    Ok(if plan.refused.is_empty() { Exit::Done } else { Exit::Faulted })
+}
+
+fn absolute(folder: &Utf8Path) -> Result<Utf8PathBuf> {
+    let path = std::path::absolute(folder).or_configuration(format!("cannot find {folder}"))?;
+    let path = Utf8PathBuf::try_from(path).map_err(|_| Error::usage("the folder's path is not UTF-8"))?;
+    match fs::metadata(&path) {
+        Ok(meta) if meta.is_dir() => Ok(path),
+        Ok(_) => Err(Error::usage(format!("{} is not a folder", path.as_str().escape_debug()))),
+        Err(error) => {
+            Err(Error::usage(format!("cannot look into {}: {error}", path.as_str().escape_debug())))
+        }
+    }
+}
+
+/// Everything under a folder, in the order of its path.
+fn look(top: &Utf8Path) -> Result<Found> {
+    let mut found = Found::default();
+    let mut folders = vec![top.as_std_path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        let shown = folder.to_string_lossy().escape_debug().to_string();
+        if fs::symlink_metadata(folder.join(MARK)).is_ok_and(|meta| meta.is_file()) {
+            match folder.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(legal) {
+                Ok(path) => found.databases.push(path),
+                Err(why) => found.refused.push(format!("'{shown}' {why}")),
+            }
+            continue;
+        }
+        match folders_in(&folder) {
+            Ok(mut inner) => {
+                // They are taken from the end.
+                inner.sort_unstable_by(|a, b| b.cmp(a));
+                folders.append(&mut inner);
+            }
+            Err(error) if folder.as_path() == top.as_std_path() => {
+                return Err(Error::usage(format!("cannot look into {shown}: {error}")));
+            }
+            Err(error) => found.refused.push(format!("'{shown}' cannot be looked into: {error}")),
+        }
+    }
+    Ok(found)
+}
+
+/// The folders in a folder that are looked into.
+fn folders_in(folder: &std::path::Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+    let mut inner = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_hidden =
+            std::os::unix::ffi::OsStrExt::as_bytes(entry.file_name().as_os_str()).starts_with(b".");
+        // A symlink's own type is no folder.
+        if !is_hidden && entry.file_type()?.is_dir() {
+            inner.push(entry.path());
+        }
+    }
+    Ok(inner)
+}
+
+/// A path as the ledger and the table can hold it.
+fn legal(path: &str) -> Result<AbsolutePath, String> {
+    let path = AbsolutePath::parse(path).map_err(|refused| refused.to_string())?;
+    let path = AbsolutePath::parse(&path.tidy()).map_err(|refused| refused.to_string())?;
+    path.name().map_err(|refused| refused.to_string())?;
+    Ok(path)
+}
+
+/// What would be done; there may be no ledger yet.
+fn preview(context: &Context, found: Found, group: &Group) -> Result<Plan> {
+    if !context.ledger.exists() {
+        return Ok(plan(found, group, &HashMap::new(), 0));
+    }
+    context.ledger.read(|ledger| planned(ledger, found, group))
+}
+
+/// Takes in what is new, all in one transaction.
+fn take(context: &Context, found: Found, group: &Group) -> Result<Plan> {
+    if context.ledger.exists() {
+        // Said before anything is made or written.
+        context.ledger.read(refuse_beside_database)?;
+    }
+    state::prepare(&context.state_dir)?;
+    context.ledger.write(|change: &mut Change<'_>| {
+        let plan = planned(change, found, group)?;
+        for minidvodb in &plan.new {
+            change.import_minidvodb(minidvodb)?;
+        }
+        if !plan.new.is_empty() {
+            change.note_scan()?;
+            change.raise_doubts();
+        }
+        Ok(plan)
+    })
+}
+
+fn planned(ledger: &impl Look, found: Found, group: &Group) -> Result<Plan, Failure> {
+    refuse_beside_database(ledger)?;
+    let mut known = HashMap::new();
+    ledger.each_minidvodb(|minidvodb| {
+        known.insert(minidvodb.path.tidy(), (minidvodb.id, minidvodb.group));
+        Ok(true)
+    })?;
+    let last = ledger.last_minidvodb_id()?;
+    Ok(plan(found, group, &known, last))
+}
+
+/// Ids that are given here could be those of other minidvodbs there, and a sync would take one for the other.
+fn refuse_beside_database(ledger: &impl Look) -> Result<(), Failure> {
+    let Some(database) = ledger.database()? else { return Ok(()) };
+    Err(Error::usage(format!(
+        "the minidvodbs of this ledger come from the database {}, which gives them their ids: a folder has none to give",
+        database.address
+    ))
+    .hint("`minidvodbcopy minidvodb import FILE` takes a list with the ids of minidvodbRun")
+    .hint("or name another state folder with --state-dir DIR for what the database does not know")
+    .into())
+}
+
+/// Who gets which id: pure.
+fn plan(found: Found, group: &Group, known: &HashMap<String, (MinidvodbId, Group)>, last_id: u64) -> Plan {
+    let mut plan = Plan { refused: found.refused, ..Plan::default() };
+    let mut next_id = last_id;
+    for path in found.databases {
+        match known.get(path.as_str()) {
+            Some((_, known_group)) if known_group == group => plan.known += 1,
+            Some((id, known_group)) => {
+                plan.refused.push(format!("{path} is known as minidvodb {id} of the group {known_group}"));
+            }
+            None if next_id >= i64::MAX.unsigned_abs() => {
+                plan.refused.push(format!("{path} gets no id: the largest one, 2^63-1, is given"));
+            }
+            None => {
+                next_id += 1;
+                plan.new.push(minidvodb(MinidvodbId(next_id), group, path));
+            }
+        }
+    }
+    plan
+}
+
+fn minidvodb(id: MinidvodbId, group: &Group, path: AbsolutePath) -> Minidvodb {
+    let name = path.name().ok().map(|name| name.to_string()).filter(|name| name.len() <= NAME_MAX_BYTES);
+    Minidvodb {
+        id,
+        minidvodb_name: name,
+        group: group.clone(),
+        path,
+        state: MinidvodbState::Merged,
+        processed_fault: Some(0),
+        is_from_database: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> AbsolutePath {
+        AbsolutePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_known_keeps_its_id_and_the_others_get_the_next_ones() {
+        let group = Group::parse("G").unwrap();
+        let other = Group::parse("H").unwrap();
+        let known = HashMap::from([
+            ("/d/b".to_owned(), (MinidvodbId(7), group.clone())),
+            ("/d/c".to_owned(), (MinidvodbId(8), other)),
+        ]);
+        let found =
+            Found { databases: ["/d/a", "/d/b", "/d/c", "/d/e"].map(path).to_vec(), refused: Vec::new() };
+        let plan = plan(found, &group, &known, 40);
+        let new: Vec<_> = plan.new.iter().map(|new| (new.id.0, new.path.as_str())).collect();
+        assert_eq!(new, [(41, "/d/a"), (42, "/d/e")]);
+        assert_eq!((plan.known, plan.refused.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_largest_id_is_not_passed() {
+        let found = Found { databases: ["/d/a", "/d/b"].map(path).to_vec(), refused: Vec::new() };
+        let plan = plan(found, &Group::parse("G").unwrap(), &HashMap::new(), i64::MAX.unsigned_abs() - 1);
+        assert_eq!((plan.new.len(), plan.refused.len()), (1, 1));
+    }
+}

@@ -1,0 +1,303 @@
+//! Minidvodbs of very many small files, whose first copy begins with one stream of a tar: what arrives is what
+//! rsync alone would have made of it, whatever happens on the way.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::{Duration, SystemTime};
+
+use camino::Utf8PathBuf;
+use xtask::processes;
+
+use super::slow::{self, Gate, Hold};
+use super::world::{World, eventually, finish};
+
+const HOST: &str = "ipp0222";
+/// More than it takes to make a stream worth while.
+const FILES: usize = 1200;
+/// What a file of [`many_files`] has at most.
+const FILE_BYTES: usize = 3000;
+
+/// A minidvodb of many small files in a few folders; says its folder.
+fn many_files(world: &World) -> Utf8PathBuf {
+    let folder = world.source("ThreePi.1");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("Images.dat"), "images").unwrap();
+    for number in 0..FILES {
+        let region = folder.join(format!("n{:04}", number % 7));
+        fs::create_dir_all(&region).unwrap();
+        let bytes: Vec<u8> = (0..number * 37 % FILE_BYTES).map(|at| (at * number) as u8).collect();
+        let file = region.join(format!("{number:05}.cpm"));
+        fs::write(&file, bytes).unwrap();
+        let modified = SystemTime::UNIX_EPOCH + Duration::new(1_300_000_000 + number as u64, 123_456_789);
+        File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+    }
+    folder
+}
+
+/// Such a minidvodb, in the list, with a target at the host.
+fn world() -> World {
+    let world = World::with_sshd();
+    let folder = many_files(&world);
+    world.import(&[(1, "ThreePi", &folder)]);
+    world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str()]);
+    world.ok(&["host", "add", HOST]);
+    world
+}
+
+/// Whether the file log tells of a stream, and of how many bytes.
+fn streamed_bytes(world: &World) -> Vec<u64> {
+    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    log.lines()
+        .filter_map(|line| line.split_once(" stream: ")?.1.split_once(" bytes of files")?.0.parse().ok())
+        .collect()
+}
+
+#[track_caller]
+fn expect_full(world: &World, verified: &str) {
+    assert_eq!(world.standing(1), "full 0");
+    assert_eq!(world.copy(1)["verified"], verified);
+    slow::expect_only(world, &["ThreePi.1"]);
+}
+
+#[test]
+fn many_small_files_arrive_by_a_stream() {
+    let world = world();
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "checksum");
+    assert_eq!(streamed_bytes(&world), [slow::source_bytes(&world, "ThreePi.1")]);
+    let attempts = slow::attempts(&world, 1);
+    assert!(attempts[0].sent_bytes > 1_000_000.0, "{}", attempts[0].sent_bytes);
+}
+
+#[test]
+fn what_a_tar_cannot_say_and_what_a_shell_could_misread_arrives_as_it_is() {
+    let world = World::with_sshd();
+    let folder = many_files(&world);
+    let deep = folder.join(format!("deep/{}/{}/{}", "a".repeat(200), "b".repeat(200), "c".repeat(200)));
+    fs::create_dir_all(&deep).unwrap();
+    let not_utf8 = OsString::from_vec([&b"\xff\xe9\n"[..], &[b'x'; 252]].concat());
+    let names = [
+        OsStr::new("-rf"),
+        OsStr::new("--to-command=touch x"),
+        OsStr::new("with a  'blank' and \"quotes\""),
+        OsStr::new("$(touch x)`touch x`;touch x"),
+        OsStr::new("new\nline\\012\\"),
+        OsStr::new(" ."),
+        OsStr::new("ready"),
+        &not_utf8,
+    ];
+    for name in names {
+        for folder in [folder.as_std_path(), deep.as_std_path()] {
+            fs::write(folder.join(name), name.as_bytes()).unwrap();
+        }
+    }
+    fs::create_dir(folder.join("empty folder")).unwrap();
+    fs::write(folder.join("empty"), "").unwrap();
+    fs::write(folder.join("large"), vec![7; 3_000_000]).unwrap();
+    fs::hard_link(folder.join("empty"), folder.join("another name")).unwrap();
+    File::create(folder.join("sparse")).unwrap().set_len(500_000).unwrap();
+    symlink("../../../etc", folder.join("symlink")).unwrap();
+    symlink("nowhere", folder.join("dangling")).unwrap();
+    let old = File::create(folder.join("older than time")).unwrap();
+    old.set_modified(SystemTime::UNIX_EPOCH - Duration::from_secs(100_000)).unwrap();
+    for (name, mode) in [("-rf", 0o400), ("ready", 0o6751), ("n0003", 0o550), ("empty folder", 0o2755)] {
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    world.import(&[(1, "ThreePi", &folder)]);
+    world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str()]);
+    world.ok(&["host", "add", HOST]);
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "checksum");
+    assert_eq!(streamed_bytes(&world).len(), 1);
+}
+
+#[test]
+fn verified_quickly_the_manifest_has_the_checksums_that_rsync_would_have_given() {
+    let manifest = |is_streamed: bool| {
+        let world = world();
+        let there = world.there();
+        let words = ["target", "add", "ThreePi", HOST, there.as_str(), "--verify", "quick"];
+        world.ok(&words);
+        if !is_streamed {
+            world.ok(&[&words[..], &["--bwlimit", "100000"]].concat());
+        }
+        world.ok(&["run"]);
+        expect_full(&world, "quick");
+        assert_eq!(streamed_bytes(&world).len(), usize::from(is_streamed));
+        let output = std::process::Command::new("zcat")
+            .arg(world.state().join("manifests/1.tsv.gz"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.lines().next().unwrap().contains("\"checksum\":\"xxh128\""), "{text}");
+        text.lines()
+            .skip(1)
+            .filter(|line| line.starts_with('f'))
+            .map(|line| {
+                let fields: Vec<&str> = line.split('\t').collect();
+                (fields[4].to_owned(), fields[3].to_owned())
+            })
+            .collect::<Vec<_>>()
+    };
+    let (streamed, by_rsync) = (manifest(true), manifest(false));
+    assert_eq!(streamed.len(), FILES + 1);
+    assert!(streamed.iter().all(|(_, checksum)| checksum.len() == 32));
+    assert_eq!(streamed, by_rsync);
+}
+
+#[test]
+fn where_the_host_has_no_tar_rsync_sends_everything() {
+    for script in ["#!/bin/sh\necho 'bsdtar 3.6.2 - libarchive 3.6.2'\n", "#!/bin/sh\nexit 127\n"] {
+        let mut world = world();
+        let bin = world.root.join("other-tar");
+        fs::create_dir(&bin).unwrap();
+        slow::write_program(&bin.join("tar"), script);
+        let path = format!("SetEnv \"PATH={bin}:{}\"", std::env::var("PATH").unwrap());
+        world.sshd().restart_with(&[&path]).unwrap();
+        world.ok(&["run"]).is_silent();
+        expect_full(&world, "checksum");
+        assert!(streamed_bytes(&world).is_empty());
+    }
+}
+
+/// The stand-in for tar at the host does something to what it is sent.
+#[track_caller]
+fn with_tar_that(does: &str) -> World {
+    let mut world = world();
+    let bin = world.root.join("bad-tar");
+    fs::create_dir(&bin).unwrap();
+    let real = slow::real("tar");
+    let script = format!("#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\n{does}\n");
+    slow::write_program(&bin.join("tar"), &script.replace("TAR", real.as_str()));
+    let path = format!("SetEnv \"PATH={bin}:{}\"", std::env::var("PATH").unwrap());
+    world.sshd().restart_with(&[&path]).unwrap();
+    world
+}
+
+#[test]
+fn what_a_broken_stream_leaves_is_made_whole_by_rsync() {
+    for does in [
+        // It ends in the middle, having taken all or not.
+        "head -c 700000 | TAR \"$@\"",
+        "head -c 700001 | TAR \"$@\"; exit 0",
+        "head -c 900000 >/dev/null; kill -9 $$",
+        "cat >/dev/null; exit 0",
+        "exit 2",
+        // It leaves what nobody sent.
+        "TAR \"$@\"; echo surprise > n0001/surprise; rm n0002/*1.cpm; mkdir n0003/folder",
+        // It says a lot.
+        "yes tar | head -c 10000000; TAR \"$@\"",
+    ] {
+        let world = with_tar_that(does);
+        world.ok(&["run"]);
+        expect_full(&world, "checksum");
+    }
+}
+
+#[test]
+fn a_byte_that_the_far_end_changes_is_found_and_mended() {
+    let world = with_tar_that(
+        "TAR \"$@\"; touch -r n0001/00120.cpm t; printf x | dd of=n0001/00120.cpm bs=1 seek=5 conv=notrunc 2>/dev/null; touch -r t n0001/00120.cpm; rm t",
+    );
+    world.run(&["run"]).expect(1).says("231");
+    assert!(!world.there().join("ThreePi.1").exists());
+    world.ok(&["revert", "--all"]);
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+}
+
+/// A pass whose far end's tar has written something, and waits.
+struct Met {
+    world: World,
+    gate: Gate,
+    pass: std::process::Child,
+}
+
+fn meet() -> Met {
+    let mut world = world();
+    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::After);
+    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    let pass = world.start(&["run"]);
+    gate.wait(1);
+    Met { world, gate, pass }
+}
+
+#[test]
+fn a_pass_killed_during_the_stream_goes_on_from_what_has_arrived() {
+    let Met { mut world, gate, pass } = meet();
+    let children = processes::descendants(pass.id());
+    slow::kill_alone(pass);
+    slow::expect_gone(&world, &children, None);
+    slow::log_rsync(&mut world);
+    // What waits there belongs to nobody any more, and is ended before anything is sent.
+    let ran = world.run(&["run"]);
+    gate.open();
+    ran.expect(0);
+    assert_eq!(slow::outcomes(&world, 1)[1..], ["full"]);
+    expect_full(&world, "checksum");
+    let (sent, whole) = (slow::wire_bytes(&world)[0], slow::source_bytes(&world, "ThreePi.1"));
+    assert!(sent < whole / 4, "{sent} of {whole} bytes were sent again");
+}
+
+#[test]
+fn a_pass_asked_to_end_during_the_stream_ends_soon_and_is_an_interruption() {
+    let Met { world, gate, pass } = meet();
+    slow::signal(pass, processes::Signal::TERM).expect(143);
+    gate.open();
+    assert!(slow::outcomes(&world, 1)[0].starts_with("interrupted"));
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+}
+
+#[test]
+fn a_killed_session_of_the_stream_is_no_persons_business() {
+    let Met { mut world, gate, pass } = meet();
+    assert!(world.sshd().kill_sessions() > 0);
+    gate.open();
+    let ran = finish(pass);
+    assert!(matches!(ran.code, 0 | 1), "{ran:?}");
+    let copy = world.copy(1);
+    assert!(copy["fault_class"].is_null() || copy["fault_class"] == "retry", "{copy}");
+    world.ok(&["copy", "ThreePi", HOST, world.there().as_str()]);
+    expect_full(&world, "checksum");
+}
+
+#[test]
+fn a_source_that_changes_during_the_stream_is_a_retry() {
+    let mut world = world();
+    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
+    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    let pass = world.start(&["run"]);
+    gate.wait(1);
+    for number in [1100, 1101, 1102, 1103] {
+        let file = world.source("ThreePi.1").join(format!("n{:04}/{number:05}.cpm", number % 7));
+        fs::write(file, "shorter").unwrap();
+    }
+    gate.open();
+    finish(pass).expect(1);
+    assert_eq!(world.standing(1), "new 203");
+    world.ok(&["revert", "--all"]);
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+}
+
+#[test]
+fn the_far_end_does_nothing_in_a_folder_that_is_another_one_now() {
+    let mut world = world();
+    let gate = Gate::closed(&world, "tar", "*--version*", &Hold::Before);
+    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    let pass = world.start(&["run"]);
+    gate.wait(1);
+    // It has looked by then, and holds the folder open: what it unpacks goes nowhere else.
+    let staged = slow::staged(&world, "ThreePi.1");
+    let aside = staged.with_file_name("aside");
+    fs::rename(&staged, &aside).unwrap();
+    fs::create_dir(&staged).unwrap();
+    gate.open();
+    let ran = finish(pass);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!(world.copy(1)["state"], "new");
+    eventually("the far end rests", || world.sshd.as_ref().unwrap().wait_until_idle(Duration::ZERO));
+}
