@@ -1290,6 +1290,8 @@ fn the_help_of_a_few_commands() {
               recopy            send a full copy again: the new one is staged and verified,
                                 then exchanged with the old one, which goes last
               faults            the table of fault codes, or one explained
+              status            at a glance: hosts, room, queue, passes under way, faults,
+                                rates, what is to be expected
               export            the whole ledger, for programs and for the IPP database
               ledger            the ledger's file itself
               database          the IPP's MySQL database
@@ -1302,12 +1304,21 @@ fn the_help_of_a_few_commands() {
                                 it is done
               audit             is what the ledger calls full still there, and equal to what
                                 was sent? changes nothing there; the oldest audit first
+              check             everything that a pass needs, tried now, with the command
+                                that mends what fails; nothing is changed
+              crontab           print the lines for cron, or a unit for systemd
+              report            pictures for people: one HTML file that needs nothing but
+                                itself
+              metrics           numbers for Prometheus's textfile collector; `run --metrics
+                                FILE` writes them after each pass
               minidvodbtool     what the tool of this name did, with its options and its
                                 formats
 
             Notes:
               The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
               Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal.
+
+            `minidvodbcopy help COMMAND` shows its options, with examples. To begin: `minidvodbcopy check` says what to do next.
 
             The wiki page's words:
               server module (module)
@@ -1360,6 +1371,14 @@ fn the_help_of_a_few_commands() {
               --format          table (the default), json, csv, or mdc: the METADATA of
                                 minidvodbtool
               --help            display usage information
+
+            Examples:
+              minidvodbcopy list
+                  all copies
+              minidvodbcopy list --faulted
+                  those with a fault
+              minidvodbcopy list --host ipp0222 --pending --format csv
+                  what is still to be sent there
         "#]],
     );
     check(
@@ -1384,12 +1403,18 @@ fn the_help_of_a_few_commands() {
               --bwlimit         limit what is sent, as rsync's --bwlimit: KiB a second, or
                                 with a suffix such as 20m; 0: no limit
               --help            display usage information
+
+            Examples:
+              minidvodbcopy target add ThreePi ipp0222 /data/ipp022.0/gpc1/mini-catdirs/ThreePi
+                  copy the group there from now on
+              minidvodbcopy target add ThreePi ipp0222 /data/ipp022.0/gpc1/mini-catdirs/ThreePi --max-used 95 --bwlimit 20m
+                  leave 5 % free, and send 20 MiB a second at most
         "#]],
     );
     check(
         &["help", "minidvodb", "import"],
         expect![[r#"
-            Usage: minidvodbcopy minidvodb import [--] <file>
+            Usage: minidvodbcopy minidvodb import [--scan <DIR>] [--group <group>] [--dry-run] [--] [<file>]
 
             take minidvodbs from a CSV file with the header minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state and optionally fault; a bad line stops it, and nothing is kept
 
@@ -1397,7 +1422,20 @@ fn the_help_of_a_few_commands() {
               file              the file, or - for standard input
 
             Options:
+              --scan            instead of a file, take in the DVO databases under this
+                                folder: each folder with an Images.dat; those that are known
+                                keep their ids, the others get the next free ones
+              --group           the group of what is found by --scan
+              --dry-run         say what --scan finds; change nothing
               --help            display usage information
+
+            Examples:
+              minidvodbcopy minidvodb import minidvodbs.csv
+                  take a list
+              minidvodbcopy minidvodb import --scan /data/ipp004.0/minidvodbs --group ThreePi --dry-run
+                  what would be taken in of the DVO databases under a folder
+              minidvodbcopy minidvodb import --scan /data/ipp004.0/minidvodbs --group ThreePi
+                  take them in
         "#]],
     );
 }
