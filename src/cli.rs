@@ -76,6 +76,8 @@ pub enum Command {
     Audit(Audit),
     Check(Check),
     Crontab(Crontab),
+    Report(Report),
+    Metrics(Metrics),
     Minidvodbtool(minidvodbtool::Minidvodbtool),
 }
 
@@ -98,6 +100,9 @@ pub struct Run {
     /// print one JSON object
     #[argh(switch)]
     pub json: bool,
+    /// afterwards, however it ended, write the metrics to this file, for Prometheus's textfile collector
+    #[argh(option, from_str_fn(file), arg_name = "FILE")]
+    pub metrics: Option<Utf8PathBuf>,
 }
 
 /// one pass for one group, now, also where the host is off; remembers the target
@@ -122,6 +127,9 @@ pub struct CopyGroup {
     /// print one JSON object
     #[argh(switch)]
     pub json: bool,
+    /// afterwards, however it ended, write the metrics to this file, for Prometheus's textfile collector
+    #[argh(option, from_str_fn(file), arg_name = "FILE")]
+    pub metrics: Option<Utf8PathBuf>,
 }
 
 /// what to copy where
@@ -744,6 +752,20 @@ fn folder(text: &str) -> Result<Utf8PathBuf, String> {
     }
 }
 
+/// pictures for people: one HTML file that needs nothing but itself
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "report", help_triggers("--help"))]
+pub struct Report {
+    /// the file, which is replaced only when all is well
+    #[argh(option, from_str_fn(file), arg_name = "FILE.html")]
+    pub output: Utf8PathBuf,
+}
+
+/// numbers for Prometheus's textfile collector; `run --metrics FILE` writes them after each pass
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "metrics", help_triggers("--help"))]
+pub struct Metrics {}
+
 fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|refused| refused.to_string())
 }
@@ -1022,7 +1044,7 @@ fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 24] = [
+const COMMANDS: [(&str, &[&str]); 26] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -1046,6 +1068,8 @@ const COMMANDS: [(&str, &[&str]); 24] = [
     ("audit", &[]),
     ("check", &[]),
     ("crontab", &[]),
+    ("report", &[]),
+    ("metrics", &[]),
     (minidvodbtool::NAME, &[]),
 ];
 

@@ -72,6 +72,13 @@ impl Error {
         self
     }
 
+    /// The same error with another exit code.
+    #[must_use]
+    pub fn with_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// What happened, without the ways out.
     pub fn message(&self) -> &str {
         &self.message

@@ -17,6 +17,7 @@ mod filelog;
 #[path = "../tests/fuzz/bytes.rs"]
 mod fuzzing;
 mod holders;
+mod last_pass;
 mod ledger;
 mod lock;
 mod model;
@@ -24,6 +25,7 @@ mod output;
 mod pass;
 mod plan;
 mod render;
+mod report;
 mod signals;
 mod state;
 mod surroundings;

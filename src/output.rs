@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufWriter, ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::NamedTempFile;
@@ -47,6 +48,31 @@ impl NewFile {
                 |error| Error::configuration(format!("cannot write into the folder of {file}: {error}")),
             )?;
         Ok(Self { file, folder, temporary: BufWriter::new(temporary) })
+    }
+
+    /// The same for every user of this machine to read: a program that collects it runs as another one.
+    ///
+    /// # Errors
+    /// 78 where the file system does not let its permissions be changed.
+    pub fn for_all_to_read(self) -> Result<Self> {
+        let file = self.temporary.get_ref().as_file();
+        file.set_permissions(fs::Permissions::from_mode(0o644))
+            .map_err(|error| not_written(&self.file, &error))?;
+        Ok(self)
+    }
+
+    /// As readable as the file that it replaces, if there is one; else its owner's alone.
+    ///
+    /// # Errors
+    /// 78 where the file system does not let its permissions be changed.
+    pub fn with_permissions_of_the_old_one(self) -> Result<Self> {
+        if let Ok(old) = fs::metadata(&self.file) {
+            let file = self.temporary.get_ref().as_file();
+            let mode = old.permissions().mode() & 0o666;
+            file.set_permissions(fs::Permissions::from_mode(mode | 0o600))
+                .map_err(|error| not_written(&self.file, &error))?;
+        }
+        Ok(self)
     }
 
     /// Adds a text.

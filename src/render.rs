@@ -3,6 +3,7 @@
 //! Invariant: the columns and keys stand as documented; times in exports are UTC; what is not known is null.
 
 pub mod mdc;
+pub mod metrics;
 mod printf;
 pub mod sql;
 

@@ -4,7 +4,7 @@
 //! example has.
 
 /// The commands with their verbs, what is typed, and what for.
-const EXAMPLES: [(&str, &str, &str); 62] = [
+const EXAMPLES: [(&str, &str, &str); 64] = [
     ("run", "minidvodbcopy run", "one pass, as cron makes it"),
     ("run", "minidvodbcopy run --dry-run", "what would be copied, and whether there is room"),
     ("run", "minidvodbcopy run --host ipp0222 --limit 10", "at most ten copies, to one host"),
@@ -91,11 +91,21 @@ const EXAMPLES: [(&str, &str, &str); 62] = [
         "are the copies still there that were looked at longest ago?",
     ),
     ("audit", "minidvodbcopy audit --host ipp0222 --checksum", "all of a host's, byte for byte"),
-    ("report", "minidvodbcopy report --output report.html", "pictures, in one file"),
-    ("metrics", "minidvodbcopy metrics", "text for Prometheus's textfile collector"),
     ("check", "minidvodbcopy check", "everything that a pass needs, tried now"),
     ("check", "minidvodbcopy check ipp0222 --as-cron", "one host, as a pass that cron starts would find it"),
     ("crontab", "minidvodbcopy crontab", "the lines for cron"),
+    ("report", "minidvodbcopy report --output report.html", "a page to look at, to send or to print"),
+    ("metrics", "minidvodbcopy metrics", "what the collector would get now"),
+    (
+        "run",
+        "minidvodbcopy run --metrics minidvodbcopy.prom",
+        "a pass, and its numbers for Prometheus afterwards",
+    ),
+    (
+        "copy",
+        "minidvodbcopy copy ThreePi ipp0222 /data/ipp022.0/gpc1/mini-catdirs/ThreePi --metrics minidvodbcopy.prom",
+        "the same, with its numbers for Prometheus afterwards",
+    ),
     (
         "crontab",
         "minidvodbcopy crontab --systemd timer > minidvodbcopy.timer",

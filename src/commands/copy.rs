@@ -1,6 +1,6 @@
 //! `copy`: one pass for one group, now, also where the host is off; remembers the target.
 
-use super::{run, target};
+use super::{metrics, run, target};
 use crate::cli::{CopyGroup, TargetAdd};
 use crate::error::{Exit, Result};
 use crate::ledger::Look as _;
@@ -9,6 +9,12 @@ use crate::pass::{self, Context, Order, WhenOff};
 use crate::plan::load::Eagerness;
 
 pub(super) fn execute(context: &Context, copy: CopyGroup) -> Result<Exit> {
+    metrics::refuse_dry(copy.metrics.is_some() && copy.dry_run)?;
+    let file = copy.metrics.clone();
+    metrics::after_pass(context, file.as_deref(), copy_group(context, copy))
+}
+
+fn copy_group(context: &Context, copy: CopyGroup) -> Result<Exit> {
     let order = Order {
         host: Some(copy.host.clone()),
         group: Some(copy.group.clone()),

@@ -19,9 +19,11 @@ mod host;
 mod ledger;
 mod list;
 mod log;
+mod metrics;
 mod minidvodb;
 pub mod minidvodbtool;
 mod recopy;
+mod report;
 mod revert;
 mod run;
 mod script;
@@ -111,6 +113,8 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Audit(audit) => audit::execute(context, audit),
         Command::Check(check) => check::execute(context, &check),
         Command::Crontab(crontab) => crontab::execute(context, &crontab),
+        Command::Report(report) => report::execute(context, &report),
+        Command::Metrics(metrics) => metrics::execute(context, &metrics),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
     }
 }

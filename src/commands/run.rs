@@ -1,11 +1,18 @@
 //! `run`: cron's command, one pass over every target whose host is on.
 
+use super::metrics;
 use crate::cli::Run;
 use crate::error::{Error, Exit, Result};
 use crate::pass::{self, Context, Order, Summary, WhenOff};
 use crate::plan::load::Eagerness;
 
 pub(super) fn execute(context: &Context, run: Run) -> Result<Exit> {
+    metrics::refuse_dry(run.metrics.is_some() && run.dry_run)?;
+    let file = run.metrics.clone();
+    metrics::after_pass(context, file.as_deref(), pass_over_targets(context, run))
+}
+
+fn pass_over_targets(context: &Context, run: Run) -> Result<Exit> {
     let order = Order {
         host: run.host,
         group: run.group,

@@ -25,8 +25,9 @@ pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
 use show::Show;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Fault, Scope};
+use crate::last_pass::{self, EndedPass};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
 use crate::model::{Copy, CopyId, Group, Host, HostRecord, Kind, Minidvodb, RoomSeen, Stages, Tally, Target};
@@ -139,6 +140,19 @@ impl Order {
 /// What ends the whole pass: a signal, the ledger, a missing program on this machine. Faults of copies are in
 /// the summary.
 pub fn run(context: &Context, order: &Order) -> Result<Summary> {
+    let began = context.now();
+    let result = serve_all(context, order);
+    let exit = match &result {
+        Ok(summary) if summary.faulted > 0 => Exit::Faulted,
+        Ok(_) => Exit::Done,
+        Err(error) => error.exit,
+    };
+    let pass = EndedPass { began, ended: context.now(), exit_code: exit as u8 };
+    last_pass::note(&context.state_dir, pass);
+    result
+}
+
+fn serve_all(context: &Context, order: &Order) -> Result<Summary> {
     let mut summary = Summary::default();
     if !context.ledger.exists() {
         return Err(no_ledger(context));

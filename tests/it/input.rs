@@ -1307,6 +1307,10 @@ fn the_help_of_a_few_commands() {
               check             everything that a pass needs, tried now, with the command
                                 that mends what fails; nothing is changed
               crontab           print the lines for cron, or a unit for systemd
+              report            pictures for people: one HTML file that needs nothing but
+                                itself
+              metrics           numbers for Prometheus's textfile collector; `run --metrics
+                                FILE` writes them after each pass
               minidvodbtool     what the tool of this name did, with its options and its
                                 formats
 

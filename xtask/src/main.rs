@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
 
-use tasks::{bench, demo, dist, fuzz, test, torture};
+use tasks::{bench, demo, dist, fuzz, test, test_report, torture};
 
 /// Tasks of the minidvodbcopy repository.
 #[derive(FromArgs)]
@@ -25,6 +25,7 @@ struct Xtask {
 enum Task {
     Demo(demo::Demo),
     Test(test::Test),
+    TestReport(test_report::TestReport),
     Ci(test::Ci),
     Dist(dist::Dist),
     Bench(bench::Bench),
@@ -56,6 +57,7 @@ impl Task {
         match self {
             Task::Demo(demo) => demo.run(),
             Task::Test(test) => test.run(),
+            Task::TestReport(test_report) => test_report.run(),
             Task::Ci(ci) => ci.run(),
             Task::Dist(dist) => dist.run(),
             Task::Bench(bench) => bench.run(),

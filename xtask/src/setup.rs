@@ -28,6 +28,10 @@ pub enum Tool {
     MariaDbClient,
     /// Writes a database out as statements; a yardstick of the benchmarks.
     MariaDbDump,
+    /// Shows the report as people see it.
+    Chromium,
+    /// Reads metrics as Prometheus does.
+    Promtool,
 }
 
 impl Tool {
@@ -37,6 +41,9 @@ impl Tool {
     /// What comparing with a private database server needs.
     pub const COMPARING: [Tool; 4] =
         [Tool::MariaDbServer, Tool::MariaDbInstall, Tool::MariaDbClient, Tool::MariaDbDump];
+
+    /// What looking at the report and the metrics needs.
+    pub const SHOWING: [Tool; 2] = [Tool::Chromium, Tool::Promtool];
 
     /// Everything that the tests need.
     pub const ALL: [Tool; 7] = [
@@ -61,6 +68,8 @@ impl Tool {
             Tool::MariaDbInstall => "mariadb-install-db",
             Tool::MariaDbClient => "mariadb",
             Tool::MariaDbDump => "mariadb-dump",
+            Tool::Chromium => "chromium",
+            Tool::Promtool => "promtool",
         }
     }
 
@@ -75,6 +84,8 @@ impl Tool {
             Tool::MariaDbServer | Tool::MariaDbInstall => "mariadb-server-core",
             Tool::MariaDbClient => "mariadb-client-core",
             Tool::MariaDbDump => "mariadb-client",
+            Tool::Chromium => "chromium",
+            Tool::Promtool => "prometheus",
         }
     }
 

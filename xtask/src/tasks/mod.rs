@@ -9,6 +9,7 @@ pub(crate) mod dist;
 pub(crate) mod fuzz;
 mod program;
 pub(crate) mod test;
+pub(crate) mod test_report;
 pub(crate) mod torture;
 
 use std::env;

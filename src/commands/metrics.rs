@@ -1,0 +1,125 @@
+//! `metrics`: numbers for Prometheus's textfile collector.
+//!
+//! Invariant: it costs the same for ten copies as for a million: everything is read from numbers that are kept
+//! while things change. A file is replaced whole, so that the collector never reads half of one.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+
+use crate::cli::Metrics;
+use crate::error::{Error, Exit, Result};
+use crate::ledger::{Failure, Look as _, Snapshot};
+use crate::model::{CopyId, Group, Host, RoomSeen, Target};
+use crate::output::NewFile;
+use crate::pass::Context;
+use crate::render::metrics::{self, LedgerNumbers, Numbers};
+use crate::{last_pass, lock};
+
+/// Copies to be sent again stand in the queue too; behind so many nobody looks for an older new one.
+const RECOPIES_PASSED_OVER: u64 = 1_000;
+
+pub(super) fn execute(context: &Context, _: &Metrics) -> Result<Exit> {
+    let ledger = match context.ledger.exists() {
+        true => Some(context.ledger.read(read)?),
+        false => None,
+    };
+    context.ui.print(&metrics::text(&numbers(context, ledger))?)?;
+    Ok(Exit::Done)
+}
+
+/// A dry run changes nothing, and there is nothing new to be told.
+pub(super) fn refuse_dry(is_dry: bool) -> Result<()> {
+    if is_dry {
+        return Err(Error::usage("--dry-run makes no pass that --metrics could tell of")
+            .hint("leave one of the two away"));
+    }
+    Ok(())
+}
+
+/// Writes the metrics for a pass that has ended: its own result, with that of the file where there is one.
+///
+/// # Errors
+/// The pass's own; 78 where the pass ended well and the file can't be written.
+pub(super) fn after_pass(context: &Context, file: Option<&Utf8Path>, result: Result<Exit>) -> Result<Exit> {
+    let Some(file) = file else { return result };
+    match (write(context, file), result) {
+        (Ok(()), result) => result,
+        (Err(error), Ok(_)) => Err(error.with_exit(Exit::Configuration)),
+        (Err(error), Err(of_pass)) => {
+            context.ui.notice(&error.to_string());
+            Err(of_pass)
+        }
+    }
+}
+
+/// A ledger that can't be read is a number too: the pass itself says what is wrong with it.
+fn write(context: &Context, file: &Utf8Path) -> Result<()> {
+    let ledger = if context.ledger.exists() { context.ledger.read(read).ok() } else { None };
+    let mut new = NewFile::begin(file, &context.state_dir)?.for_all_to_read()?;
+    new.write(&metrics::text(&numbers(context, ledger))?)?;
+    new.put_in_place()
+}
+
+fn numbers(context: &Context, ledger: Option<LedgerNumbers>) -> Numbers {
+    Numbers {
+        last_pass: last_pass::last(&context.state_dir),
+        last_success: last_pass::last_success(&context.state_dir),
+        served_targets: lock::held(&context.state_dir).len(),
+        ledger,
+    }
+}
+
+fn read(ledger: &Snapshot) -> Result<LedgerNumbers, Failure> {
+    let targets = ledger.targets()?;
+    let mut oldest_pending = Vec::new();
+    for target in &targets {
+        if let Some(since) = oldest_pending_since(ledger, target)? {
+            oldest_pending.push((target.host.clone(), target.group.clone(), since));
+        }
+    }
+    let database = ledger.database()?;
+    Ok(LedgerNumbers {
+        tallies: ledger.tallies()?,
+        days: ledger.days(i32::MIN)?,
+        rooms: last_seen(ledger.rooms(i32::MIN)?),
+        hosts: ledger.hosts()?,
+        stages: ledger.stages()?,
+        minidvodbs: ledger.count_minidvodbs()?,
+        database: database.map(|record| Ok::<_, Failure>((record, ledger.count_ahead()?))).transpose()?,
+        oldest_pending,
+        targets,
+    })
+}
+
+/// The room of each file system as it was last seen.
+fn last_seen(rooms: Vec<RoomSeen>) -> Vec<RoomSeen> {
+    let mut last: BTreeMap<(Host, String), RoomSeen> = BTreeMap::new();
+    for seen in rooms {
+        let key = (seen.host.clone(), seen.file_system.mount_point.clone());
+        match last.get(&key) {
+            Some(known) if known.at > seen.at => {}
+            _ => drop(last.insert(key, seen)),
+        }
+    }
+    last.into_values().collect()
+}
+
+/// Since when the oldest new copy of a target waits. Its row's time moves with every attempt, so that the first
+/// attempt, where there was one, knows better.
+fn oldest_pending_since(ledger: &Snapshot, target: &Target) -> Result<Option<Timestamp>, Failure> {
+    let (host, group): (&Host, &Group) = (&target.host, &target.group);
+    let (mut oldest, mut passed_over) = (None, 0);
+    ledger.pending_until(host, group, CopyId(0), |copy| {
+        if copy.is_new() {
+            oldest = Some(copy);
+        } else {
+            passed_over += 1;
+        }
+        Ok(oldest.is_none() && passed_over < RECOPIES_PASSED_OVER)
+    })?;
+    let Some(copy) = oldest else { return Ok(None) };
+    let first = ledger.attempts(copy.id)?.into_iter().next().map(|attempt| attempt.began);
+    Ok(copy.epoch.into_iter().chain(first).min())
+}
