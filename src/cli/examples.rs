@@ -4,7 +4,7 @@
 //! example has.
 
 /// The commands with their verbs, what is typed, and what for.
-const EXAMPLES: [(&str, &str, &str); 58] = [
+const EXAMPLES: [(&str, &str, &str); 62] = [
     ("run", "minidvodbcopy run", "one pass, as cron makes it"),
     ("run", "minidvodbcopy run --dry-run", "what would be copied, and whether there is room"),
     ("run", "minidvodbcopy run --host ipp0222 --limit 10", "at most ten copies, to one host"),
@@ -61,8 +61,6 @@ const EXAMPLES: [(&str, &str, &str); 58] = [
     ("status", "minidvodbcopy status --json", "the same for programs"),
     ("export", "minidvodbcopy export --format csv --output copies.csv", "all copies in a file"),
     (
-        "export",
-        "minidvodbcopy export --format sql --output copies.sql",
         "statements for the stock mysql client",
     ),
     ("ledger check", "minidvodbcopy ledger check", "is every record whole?"),
@@ -85,6 +83,16 @@ const EXAMPLES: [(&str, &str, &str); 58] = [
     ("source show", "minidvodbcopy source show", "the folders to copy from"),
     ("source del", "minidvodbcopy source del /data/ipp004.0/minidvodbs", "not from there any more"),
     ("script", "minidvodbcopy script ThreePi.pro", "the words of a pantasks input file"),
+    (
+        "audit",
+        "minidvodbcopy audit --limit 200",
+        "are the copies still there that were looked at longest ago?",
+    ),
+    ("audit", "minidvodbcopy audit --host ipp0222 --checksum", "all of a host's, byte for byte"),
+    ("status", "minidvodbcopy status", "hosts, room, queue, and what needs a person"),
+    ("status", "minidvodbcopy status --json", "the same for programs"),
+    ("report", "minidvodbcopy report --output report.html", "pictures, in one file"),
+    ("metrics", "minidvodbcopy metrics", "text for Prometheus's textfile collector"),
     ("check", "minidvodbcopy check", "everything that a pass needs, tried now"),
     ("check", "minidvodbcopy check ipp0222 --as-cron", "one host, as a pass that cron starts would find it"),
     ("crontab", "minidvodbcopy crontab", "the lines for cron"),
