@@ -61,6 +61,8 @@ const EXAMPLES: [(&str, &str, &str); 62] = [
     ("status", "minidvodbcopy status --json", "the same for programs"),
     ("export", "minidvodbcopy export --format csv --output copies.csv", "all copies in a file"),
     (
+        "export",
+        "minidvodbcopy export --format sql --output copies.sql",
         "statements for the stock mysql client",
     ),
     ("ledger check", "minidvodbcopy ledger check", "is every record whole?"),
@@ -89,8 +91,6 @@ const EXAMPLES: [(&str, &str, &str); 62] = [
         "are the copies still there that were looked at longest ago?",
     ),
     ("audit", "minidvodbcopy audit --host ipp0222 --checksum", "all of a host's, byte for byte"),
-    ("status", "minidvodbcopy status", "hosts, room, queue, and what needs a person"),
-    ("status", "minidvodbcopy status --json", "the same for programs"),
     ("report", "minidvodbcopy report --output report.html", "pictures, in one file"),
     ("metrics", "minidvodbcopy metrics", "text for Prometheus's textfile collector"),
     ("check", "minidvodbcopy check", "everything that a pass needs, tried now"),
