@@ -332,7 +332,7 @@ fn all_queues(hosts: &[HostLine], now: Timestamp) -> Waiting {
             }
         }
     }
-    if seconds > 0 && empty == Expected::Now {
+    if copies > 0 && empty == Expected::Now {
         empty = forecast::after(now, seconds as f64).into();
     }
     Waiting { copies, bytes, empty }
