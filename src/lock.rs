@@ -19,9 +19,9 @@ use crate::state;
 const CONTENT_BYTES: usize = 1024;
 /// Progress in numbers is written at most so often.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// Whoever looks at a lock has it for no longer than a moment, and a pass does not give way to that.
-const LOOKS_MAX: u32 = 200;
-const LOOK: Duration = Duration::from_millis(1);
+/// Whoever looks at a lock has it for a moment, and a check for some: a pass does not give way to them.
+const WAIT_FOR_LOOKS: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// What a pass says of itself while it copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,11 +153,12 @@ impl PassLock {
     }
 }
 
-/// Takes the lock for good, or says that another pass has it. One who only looks has a shared lock for a moment,
-/// and whoever has an exclusive one keeps it: that is how both are told apart.
+/// Takes the lock for good, or says that another pass has it. One who only looks, or checks, has a shared lock and
+/// is waited for, within bounds; whoever has an exclusive one keeps it: that is how both are told apart.
 fn lock_for_good(file: &File) -> std::io::Result<bool> {
     let is_busy = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
-    for _ in 0..LOOKS_MAX {
+    let began = Instant::now();
+    while began.elapsed() < WAIT_FOR_LOOKS {
         match fs2::FileExt::try_lock_exclusive(file) {
             Err(error) if is_busy(&error) => {}
             other => return other.map(|()| true),
@@ -336,6 +337,22 @@ mod tests {
                 assert!(taken.is_ok(), "round {round}: {taken:?}");
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_check_keeps_a_pass_waiting_and_not_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Utf8Path::from_path(dir.path()).unwrap();
+        let (host, group) = (Host::parse("ipp0222").unwrap(), Group::parse("ThreePi").unwrap());
+        let kept = keep_out(state, &host, &group).unwrap().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(700));
+                drop(kept);
+            });
+            let taken = PassLock::try_take(state, &host, &group, &host.default_machine()).unwrap();
+            assert!(taken.is_ok(), "{taken:?}");
         });
     }
 

@@ -94,7 +94,7 @@ impl Auditor<'_> {
         watch: &Watch,
     ) -> Result<Look, Halt> {
         let copy = &subject.copy;
-        let manifest = Inventory::read(Reference::Manifest(&self.context.state_dir, copy.id));
+        let manifest = Inventory::read(Reference::Manifest(&self.context.state_dir, &self.ledger_id, copy));
         let Some(mut manifest) = manifest else {
             return self.inspect_by_source(connection, ground, subject, watch);
         };

@@ -52,12 +52,14 @@ pub struct Order {
 /// What ends it: a signal, the ledger. What was found by then is written down.
 pub fn run(context: &Context, order: &Order) -> Result<Report> {
     context.ledger.back_up_daily(context.now())?;
-    let roots = context.ledger.read(|ledger| ledger.source_roots())?;
+    let (roots, ledger_id) =
+        context.ledger.read(|ledger| Ok((ledger.source_roots()?, ledger.ledger_id()?)))?;
     let mut auditor = Auditor {
         context,
         order,
         began: context.now(),
         roots: Roots(roots),
+        ledger_id,
         closed: BTreeSet::new(),
         searched: BTreeSet::new(),
         checked: Vec::new(),
@@ -78,6 +80,7 @@ struct Auditor<'a> {
     began: Timestamp,
     /// Where minidvodbs may be read from.
     roots: Roots,
+    ledger_id: String,
     /// The hosts that can't be audited in this run.
     closed: BTreeSet<Host>,
     /// The paths whose folders were compared with what the ledger knows.

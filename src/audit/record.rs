@@ -1,7 +1,8 @@
 //! What was found, written down with the copy.
 //!
 //! Invariant: a copy is written to only as it was when it was looked at; what has changed since is left to the
-//! next audit. The state stays `full`; the fault of an audit comes and goes with what the audits find.
+//! next audit. The state stays `full`; the fault of an audit comes and goes with what the audits find. A fault that
+//! came from a database gives way to what an audit finds, since a copy shows one only; the log keeps it.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use super::Auditor;
 use crate::error::Result;
 use crate::faults::Met;
 use crate::ledger::{Change, Failure, Look as _};
-use crate::model::{Audit, Copy, CopyState};
-use crate::pass::diary;
+use crate::model::{Audit, Copy, CopyState, LogEntry};
+use crate::pass::{diary, title};
 use crate::plan::notice;
 
 /// Results without a fault are written down together: so many at once,
@@ -83,6 +84,10 @@ fn write_one(change: &mut Change<'_>, checked: &Checked) -> Result<bool, Failure
     // A fault that no audit has met is not an audit's to take away.
     let recovered_from = known.filter(|known| known.is_of_audit() && found != Some(*known));
     if known != found && (found.is_some() || recovered_from.is_some()) {
+        if let Some(foreign) = known.filter(|known| !known.is_of_audit()) {
+            let text = format!("{}: fault {foreign} gives way to what an audit found", title(&after));
+            change.add_log(&LogEntry::of_program(audit.at, Some(after.id), text))?;
+        }
         after.set_fault_of_audit(found);
         after.touch(audit.at);
     }

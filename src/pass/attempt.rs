@@ -333,7 +333,31 @@ impl<'p> Run<'_, 'p> {
         self.enter(Phase::Space);
         self.pass.see_room(&self.copy.host, view.room, &view.file_system);
         self.pass.judge_target(&self.served.target, &self.copy.path, &view)?;
+        self.expect_device_of_old(&view)?;
         Ok(view)
+    }
+
+    /// What is sent again to a path that is not the target's any more, and is not there, must go to the disk that
+    /// it was on: else that disk may not be mounted, and the copy would go below its mount point.
+    fn expect_device_of_old(&self, view: &View) -> Result<(), Halt> {
+        let (Some(published), None) = (self.copy.published(), view.published) else { return Ok(()) };
+        let is_the_targets = self.copy.path == self.served.target.path;
+        if is_the_targets || view.device() == Some(published.device) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is not at {}, which lies on another device than when it was put there ({} now): mount its disk at {}, and the next pass goes on; or `minidvodbcopy recopy {} --cancel`",
+            self.copy.name, self.copy.path, view.file_system, self.copy.host, self.copy.id
+        );
+        Err(Halt::fault(Fault::FilesystemChanged, message))
+    }
+
+    /// What a fault belongs to: the file system of another path than the target's is not the target's business.
+    fn scope_of(&self, fault: Fault) -> Scope {
+        match fault {
+            Fault::FilesystemChanged if self.copy.path != self.served.target.path => Scope::Copy,
+            fault => fault.scope(),
+        }
     }
 
     /// Step 3: the limit has been judged; now the room for what is still to be sent.
@@ -583,13 +607,14 @@ impl<'p> Run<'_, 'p> {
             dtime_s: self.began.elapsed().as_secs_f32(),
         };
         self.set_publishing(Some(publishing))?;
-        if self.copy.recopy().is_some() && view.published.is_some() {
+        let replaces = self.copy.recopy().is_some() && view.published.is_some();
+        if replaces {
             self.replace(&mut connection, view, staged)?;
         } else {
             let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
             destination::publish(&mut connection, view, place, staged, setting, watch)?;
         }
-        self.finish(connection, view, Finished::new(verified, staged))
+        self.finish(connection, view, replaces, Finished::new(verified, staged))
     }
 
     /// The folder has its name, on the disk.
@@ -597,11 +622,12 @@ impl<'p> Run<'_, 'p> {
         &mut self,
         mut connection: Connection,
         view: &View,
+        has_replaced: bool,
         mut finished: Finished,
     ) -> Result<Finished, Halt> {
         self.enter(Phase::Recording);
         manifest::promote(&self.context().state_dir, self.copy.id)?;
-        if self.copy.recopy().is_some() {
+        if has_replaced {
             finished.replaced = Some(connection);
         } else {
             self.tidy(&mut connection, view);
@@ -645,11 +671,14 @@ impl<'p> Run<'_, 'p> {
             earlier_dtime_s: Some(publishing.dtime_s),
             ..Finished::new(publishing.verified, recopy::identity(publishing))
         };
-        self.finish(connection, view, finished)
+        // Nobody saw whether something was replaced; a folder that may be left over is looked for.
+        let may_have_replaced = self.copy.recopy().is_some();
+        self.finish(connection, view, may_have_replaced, finished)
     }
 
     fn is_as_in_manifest(&self, connection: &mut Connection, view: &View) -> Result<bool, Halt> {
-        let Some((_, lines)) = manifest::read_newest(&self.context().state_dir, self.copy.id) else {
+        let Some((_, lines)) = manifest::read_newest(&self.context().state_dir, &self.ledger_id, &self.copy)
+        else {
             return Ok(false);
         };
         let there =
@@ -823,7 +852,7 @@ impl<'p> Run<'_, 'p> {
         self.attempt.said = said;
         self.copy.dtime_s = Some(self.began.elapsed().as_secs_f32());
         self.copy.is_suspicious |= matches!(met.fault, Fault::VerifyMismatch | Fault::SourceChanged);
-        let scope = met.fault.scope();
+        let scope = self.scope_of(met.fault);
         match scope {
             Scope::Copy => retry::after_fault(&mut self.copy, met, now),
             Scope::Host | Scope::Target => retry::after_standing_fault(&mut self.copy, met.fault, now),

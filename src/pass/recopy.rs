@@ -82,7 +82,7 @@ impl Run<'_, '_> {
         if self.copy.published().is_none_or(|published| identity(published) != there) {
             return Err(Halt::Fault(met));
         }
-        if let Some((_, sent)) = manifest::read(&self.context().state_dir, self.copy.id) {
+        if let Some((_, sent)) = manifest::read(&self.context().state_dir, &self.ledger_id, &self.copy) {
             let (name, watch) = (self.copy.name.as_str(), &self.watch);
             let found = destination::list(connection, view, name, self.setting(), watch)?;
             if let Some(extra) = manifest::extra(&sent, &found) {
@@ -107,7 +107,11 @@ impl Run<'_, '_> {
         let mut exchanged = exchange::exchange(connection, view, self.place(), exchange, setting, watch)?;
         let old = old_path(&self.copy.path, &self.ledger_id, self.copy.id);
         if matches!(exchanged, Exchanged::InTheWay) {
-            destination::remove_staging(connection, &old, &self.ledger_id, setting, watch)?;
+            if destination::remove_staging(connection, &old, &self.ledger_id, setting, watch)? {
+                // The same path is where the folder goes that has the name now, and that is no leftover.
+                let (host, group) = (&self.copy.host, &self.copy.group);
+                self.context().ledger.write(|change| change.remove_leftover(host, group, &old))?;
+            }
             exchanged = exchange::exchange(connection, view, self.place(), exchange, setting, watch)?;
         }
         let met = match exchanged {

@@ -9,7 +9,7 @@ use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{
     AbsolutePath, Copy, FileSystem, Group, Host, LogEntry, Room, RoomSeen, Standing, Target, day_of,
-    staged_name, staging_path,
+    old_path, staged_name, staging_path,
 };
 use crate::plan::load::{self, Door};
 use crate::plan::{notice, retry, space};
@@ -259,6 +259,10 @@ impl Pass<'_> {
         };
         for (path, copy_id) in leftovers {
             let copy = self.context.ledger.read(|ledger| ledger.copy(copy_id))?;
+            // While an exchange is open, the folder that it replaced may be the only good one.
+            if copy.as_ref().is_some_and(|copy| is_being_replaced(copy, &path, &ledger_id)) {
+                continue;
+            }
             // Another copy may have the place by now.
             let is_used_again = copy.is_some_and(|copy| {
                 copy.is_to_be_made() && staging_path(&copy.path, &ledger_id, &copy.name) == path
@@ -281,6 +285,12 @@ impl Pass<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a path is where a copy's folder lies while an exchange with a new one is not recorded yet.
+fn is_being_replaced(copy: &Copy, path: &str, ledger_id: &str) -> bool {
+    copy.recopy().is_some_and(|recopy| recopy.exchanging.is_some())
+        && old_path(&copy.path, ledger_id, copy.id) == path
 }
 
 /// The final path that a staging folder was for; none for a folder that a recopy has replaced.
@@ -440,5 +450,30 @@ fn whose(target: &Target, fault: Fault) -> String {
     match fault.scope() {
         Scope::Host => format!("host {}", target.host),
         _ => format!("target {} to {} at {}", target.group, target.host, target.path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CopyId, CopyState, MinidvodbId, Publishing, Recopy, Verified};
+
+    #[test]
+    fn what_an_open_exchange_has_moved_away_is_no_leftover() {
+        let host = Host::parse("ipp0222").unwrap();
+        let path = AbsolutePath::parse("/there").unwrap();
+        let name = AbsolutePath::parse("/data/ThreePi.1").unwrap().name().unwrap();
+        let group = Group::parse("ThreePi").unwrap();
+        let (machine, now) = (host.default_machine(), jiff::Timestamp::UNIX_EPOCH);
+        let mut copy = Copy::queued(CopyId(1), MinidvodbId(1), group, host, machine, path, name, now);
+        let folder = Publishing { device: 1, inode: 2, verified: Verified::Checksum, dtime_s: 1.0 };
+        copy.state = CopyState::full(Verified::Checksum, Some(folder));
+        let old = old_path(&copy.path, "id", copy.id);
+        assert!(!is_being_replaced(&copy, &old, "id"));
+        if let CopyState::Full { recopy, .. } = &mut copy.state {
+            *recopy = Some(Recopy { reason: String::new(), fault: None, exchanging: Some(folder) });
+        }
+        assert!(is_being_replaced(&copy, &old, "id"));
+        assert!(!is_being_replaced(&copy, &staging_path(&copy.path, "id", &copy.name), "id"));
     }
 }

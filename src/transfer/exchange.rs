@@ -41,6 +41,13 @@ pub enum Exchanged {
     InTheWay,
 }
 
+impl View {
+    /// The device that the path lies on, by which a folder published there is known again.
+    pub fn device(&self) -> Option<u64> {
+        self.folder.map(|folder| folder.device)
+    }
+}
+
 /// The beginning of every script here: the folder, the names of the three places, and how to look at one.
 fn prelude(at: &str, place: Place<'_>, exchange: Exchange) -> String {
     let name = place.name.map_or("", Name::as_str);

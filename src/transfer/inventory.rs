@@ -11,9 +11,9 @@ use super::rsync::{Lines, parse_item, parse_version};
 use super::script::quote;
 use super::shell::{Answer, Connection};
 use super::source::{Kind, Roots, Source, Staged, shown};
-use super::{Halt, Setting, Watch, manifest};
+use super::{Halt, Setting, Watch, manifest, outcome};
 use crate::faults::Fault;
-use crate::model::{AbsolutePath, CopyId, Difference, Differences, Name, Seen};
+use crate::model::{AbsolutePath, Copy, Difference, Differences, Name, Seen};
 
 /// Exit codes of the scripts: the target's path is not the folder that was looked at.
 const OTHER_FOLDER: i32 = 26;
@@ -23,6 +23,8 @@ const GONE: i32 = 3;
 const NO_FOLDER: i32 = 4;
 /// What has it can't be looked at, or can't be entered.
 const CLOSED: i32 = 5;
+/// What says so is not stat: nothing is known of the folder.
+const NO_SENSE: i32 = 7;
 /// A record of a list is cut off here: no path of the source was longer.
 const RECORD_MAX_BYTES: usize = 8 * 1024;
 /// So much is kept of what a program there says.
@@ -51,8 +53,8 @@ struct Thing {
 /// Where it is written down what should be there.
 #[derive(Clone, Copy)]
 pub enum Reference<'a> {
-    /// In the manifest kept when it was copied.
-    Manifest(&'a camino::Utf8Path, CopyId),
+    /// In the manifest kept when it was copied: in this state folder, of the ledger with this id.
+    Manifest(&'a camino::Utf8Path, &'a str, &'a Copy),
     /// In the source itself.
     Source(&'a AbsolutePath, &'a Roots),
 }
@@ -70,8 +72,8 @@ impl Reference<'_> {
     /// Shows everything; gives the algorithm of the checksums. `None` where it is not there, or not whole.
     fn each(self, see: &mut dyn FnMut(&Entry<'_>)) -> Option<String> {
         match self {
-            Self::Manifest(state_dir, copy) => {
-                let header = manifest::each(state_dir, copy, &mut |line, checksum| {
+            Self::Manifest(state_dir, ledger_id, copy) => {
+                let header = manifest::each(state_dir, ledger_id, copy, &mut |line, checksum| {
                     let kind = [Kind::File, Kind::Folder, Kind::Symlink];
                     let kind = kind.into_iter().find(|&kind| manifest::letter(kind) == line.kind);
                     see(&Entry {
@@ -242,7 +244,7 @@ pub struct Ground {
 impl Ground {
     /// The device that it lies on.
     pub fn device(&self) -> Option<u64> {
-        self.view.folder.map(|folder| folder.device)
+        self.view.device()
     }
 }
 
@@ -286,16 +288,27 @@ pub(super) fn parse_ground(answer: &Answer, path: &AbsolutePath) -> Result<Groun
 }
 
 /// The beginning of a script that works in what has the final name, if that is a folder; never through a symlink.
+/// Only stat's own word that it can't look says something of the folder: a stat that was killed, or that could not
+/// be started, says nothing.
 fn enter(ground: &Ground, name: &Name) -> String {
     format!(
-        "{}n=./{}
-k=$(stat -c %F -- \"$n\" 2>&1) || {{
-  printf '%s' \"$k\"; case $k in *'No such file or directory') exit {GONE};; *) exit {CLOSED};; esac
+        "see() {{
+  v=$(stat -c \"$1\" -- \"$2\" 2>&1) && return
+  r=$?; [ $r -le 128 ] || exit $r
+  printf '%s' \"$v\"
+  case $v in
+    'stat: cannot stat'*'No such file or directory') exit {GONE};;
+    'stat: cannot stat'*) exit {CLOSED};;
+    *) exit {NO_SENSE};;
+  esac
 }}
-[ \"$k\" = directory ] || {{ printf '%s' \"$k\"; exit {NO_FOLDER}; }}
-i=$(stat -c '%d %i' -- \"$n\" 2>&1)
+{}n=./{}
+see %F \"$n\"
+[ \"$v\" = directory ] || {{ printf '%s' \"$v\"; exit {NO_FOLDER}; }}
+see '%d %i' \"$n\"; i=$v
 cd -P -- \"$n\" 2>/dev/null || {{ printf '%s' 'it cannot be entered'; exit {CLOSED}; }}
-[ \"$(stat -c '%d %i' -- . 2>&1)\" = \"$i\" ] || {{ printf '%s' 'another thing by now'; exit {NO_FOLDER}; }}
+see '%d %i' .
+[ \"$v\" = \"$i\" ] || {{ printf '%s' 'another thing by now'; exit {NO_FOLDER}; }}
 ",
         enter_path(ground),
         quote(name.as_str()),
@@ -306,7 +319,10 @@ cd -P -- \"$n\" 2>/dev/null || {{ printf '%s' 'it cannot be entered'; exit {CLOS
 fn enter_path(ground: &Ground) -> String {
     let seen = ground.view.folder.map_or_else(String::new, |folder| {
         let (device, inode) = (folder.device, folder.inode);
-        format!("[ \"$(stat -c '%d %i' -- .)\" = '{device} {inode}' ] || exit {OTHER_FOLDER}\n")
+        format!(
+            "i=$(stat -c '%d %i' -- .) || {{ r=$?; [ $r -le 128 ] || exit $r; }}
+[ \"$i\" = '{device} {inode}' ] || exit {OTHER_FOLDER}\n"
+        )
     });
     format!("cd -P -- {} 2>/dev/null || exit {OTHER_FOLDER}\n{seen}", quote(&ground.view.at))
 }
@@ -371,7 +387,7 @@ pub fn compare(
     // What find cannot list it says on its standard error: the end of that comes behind the list.
     let script = enter(ground, name)
         + "exec 3>&1
-e=$( { find . -printf '%y %s %T@ %P\\0' 2>&1 >&3; echo \"-- $?\"; } | tail -c 400 )
+e=$( { find . -printf '%y %s %T@ %P\\0' 2>&1 >&3; echo \"-- $?\"; } | tail -c 400 ) || exit
 printf '\\0-- %s' \"$e\"";
     let (mut records, mut differences, mut odd) = (Records::default(), Differences::default(), None);
     let mut take = |record: &[u8]| match parse_listed(record) {
@@ -388,15 +404,27 @@ printf '\\0-- %s' \"$e\"";
     if status != 0 {
         return outside(ground, status, &records.record);
     }
+    // First how find ended: what a shell says of one that was killed is in the list.
+    let last_words = parse_last_words(&records.record);
+    let unlisted = last_words.map_or_else(|| Err(no_sense("it has no end")), unlisted)?;
     if let Some(odd) = odd {
         return Err(no_sense(&odd));
     }
-    let (said, ended) = parse_last_words(&records.record).ok_or_else(|| no_sense("it has no end"))?;
-    if ended != 0 {
-        differences.unlisted = clipped(said.as_bytes());
-    }
+    differences.unlisted = unlisted;
     inventory.note_missing(&mut differences);
     Ok(Seen::Folder(differences))
+}
+
+/// What find could not list, in its own words, by what it said and its exit code; empty where it listed all. Only
+/// its own failure says something of the folder.
+fn unlisted((said, ended): (String, i32)) -> Result<String, Halt> {
+    match (ended, outcome::signal_of(ended)) {
+        (0, _) => Ok(String::new()),
+        (1, _) if said.is_empty() => Ok("find does not say why".to_owned()),
+        (1, _) => Ok(clipped(said.as_bytes())),
+        (_, Some(signal)) => Err(Halt::Cut(format!("find was ended there by signal {signal}"))),
+        (code, None) => Err(no_sense(&format!("find ended with code {code}, {}", clipped(said.as_bytes())))),
+    }
 }
 
 /// `-- find: './x': Permission denied`, and in a line of its own `-- 1`: what was said, and the exit code.
@@ -653,6 +681,18 @@ mod tests {
         let mut records = Records::default();
         records.feed(&vec![b'x'; 1 << 20], &mut |_| unreachable!());
         assert_eq!(records.record.len(), RECORD_MAX_BYTES);
+    }
+
+    #[test]
+    fn only_what_find_itself_could_not_list_says_something_of_the_folder() {
+        let of = |said: &str, ended| unlisted((said.to_owned(), ended));
+        assert_eq!(of("", 0).unwrap(), "");
+        assert_eq!(of("find: './x': Permission denied", 1).unwrap(), "find: './x': Permission denied");
+        assert!(!of("", 1).unwrap().is_empty(), "else all that is not listed would count as missing");
+        assert!(matches!(of("", 137), Err(Halt::Cut(_))));
+        for odd in [2, 126, 127, 255] {
+            assert!(matches!(of("sh: 1: find: Cannot allocate memory", odd), Err(Halt::Fault(_))), "{odd}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! `STATE/manifests/COPY.tsv.gz`: a line of JSON with what the manifest is of, then a line for each thing:
 //! kind (`f`, `d`, `l`, `o`), size in bytes, time of writing in seconds with nanoseconds, checksum (`-` where
 //! there is none), path; separated by tabs. In a path, a backslash is `\\` and any byte that is not printable
-//! text is `\xNN`. Invariant: a manifest is whole or not there.
+//! text is `\xNN`. Invariant: a manifest is whole or not there,
+//! and only that of this copy of this ledger is believed.
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -139,13 +140,13 @@ pub(super) fn letter(kind: Kind) -> char {
 
 /// Reads the manifest of what has its final name, or is about to get it; `None` where there is none, or where
 /// it is not whole.
-pub fn read_newest(state_dir: &Utf8Path, copy: CopyId) -> Option<(Header, Vec<Line>)> {
-    read_file(&draft_of(state_dir, copy)).or_else(|| read(state_dir, copy))
+pub fn read_newest(state_dir: &Utf8Path, ledger_id: &str, copy: &Copy) -> Option<(Header, Vec<Line>)> {
+    read_file(&draft_of(state_dir, copy.id), ledger_id, copy).or_else(|| read(state_dir, ledger_id, copy))
 }
 
 /// Reads the manifest of what has its final name; `None` where there is none, or where it is not whole.
-pub fn read(state_dir: &Utf8Path, copy: CopyId) -> Option<(Header, Vec<Line>)> {
-    read_file(&file_of(state_dir, copy))
+pub fn read(state_dir: &Utf8Path, ledger_id: &str, copy: &Copy) -> Option<(Header, Vec<Line>)> {
+    read_file(&file_of(state_dir, copy.id), ledger_id, copy)
 }
 
 /// What is in a folder at the destination and not in its manifest, in words; nothing where nothing is.
@@ -159,21 +160,37 @@ pub fn extra(lines: &[Line], there: &[Staged]) -> Option<String> {
 
 /// Shows everything in the manifest of what has its final name, one after the other, with its checksum or `-`;
 /// `None` where there is none, or where it is not whole: what was shown by then means nothing.
-pub fn each(state_dir: &Utf8Path, copy: CopyId, see: &mut dyn FnMut(Line, &str)) -> Option<Header> {
-    each_in(&file_of(state_dir, copy), see)
+pub fn each(
+    state_dir: &Utf8Path,
+    ledger_id: &str,
+    copy: &Copy,
+    see: &mut dyn FnMut(Line, &str),
+) -> Option<Header> {
+    each_in(&file_of(state_dir, copy.id), ledger_id, copy, see)
 }
 
-fn read_file(file: &Utf8Path) -> Option<(Header, Vec<Line>)> {
+fn read_file(file: &Utf8Path, ledger_id: &str, copy: &Copy) -> Option<(Header, Vec<Line>)> {
     let mut found = Vec::new();
-    let header = each_in(file, &mut |line, _| found.push(line))?;
+    let header = each_in(file, ledger_id, copy, &mut |line, _| found.push(line))?;
     Some((header, found))
 }
 
-fn each_in(file: &Utf8Path, see: &mut dyn FnMut(Line, &str)) -> Option<Header> {
+impl Header {
+    /// Whether it is of that copy. A restored ledger gives ids again, and the manifests of the copies that it has
+    /// lost are still there.
+    fn is_of(&self, ledger_id: &str, copy: &Copy) -> bool {
+        self.manifest == VERSION
+            && self.ledger == ledger_id
+            && self.minidvodbcopy_id == copy.id.0
+            && self.minidvodb_id == copy.minidvodb_id.0
+    }
+}
+
+fn each_in(file: &Utf8Path, ledger_id: &str, copy: &Copy, see: &mut dyn FnMut(Line, &str)) -> Option<Header> {
     let file = std::fs::File::open(file).ok()?;
     let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file))).lines();
     let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;
-    if header.manifest != VERSION {
+    if !header.is_of(ledger_id, copy) {
         return None;
     }
     for line in lines {
@@ -239,6 +256,32 @@ pub(super) fn unescape(text: &str) -> Option<Box<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{AbsolutePath, Group, Host, MinidvodbId};
+
+    #[test]
+    fn only_the_manifest_of_this_copy_of_this_ledger_is_believed() {
+        let host = Host::parse("ipp0222").unwrap();
+        let path = AbsolutePath::parse("/data/ThreePi.1").unwrap();
+        let group = Group::parse("ThreePi").unwrap();
+        let (machine, name, now) =
+            (host.default_machine(), path.name().unwrap(), jiff::Timestamp::UNIX_EPOCH);
+        let copy = Copy::queued(CopyId(1), MinidvodbId(7), group, host, machine, path, name, now);
+        let dir = tempfile::tempdir().unwrap();
+        let state = Utf8Path::from_path(dir.path()).unwrap();
+        let source = state.join("ThreePi.1");
+        std::fs::create_dir(&source).unwrap();
+        std::fs::write(source.join("Images.dat"), "images").unwrap();
+        let roots = super::super::source::Roots::default();
+        let source = Source::read(&AbsolutePath::parse(source.as_str()).unwrap(), &roots).unwrap();
+        write(state, "here", &copy, &source, &Checksums::default()).unwrap();
+        promote(state, copy.id).unwrap();
+        assert!(read(state, "here", &copy).is_some());
+        assert!(read_newest(state, "elsewhere", &copy).is_none());
+        let given_again = Copy { minidvodb_id: MinidvodbId(8), ..copy.clone() };
+        assert!(read(state, "here", &given_again).is_none());
+        std::fs::rename(file_of(state, copy.id), file_of(state, CopyId(2))).unwrap();
+        assert!(read(state, "here", &Copy { id: CopyId(2), ..copy }).is_none());
+    }
 
     #[test]
     fn any_path_is_read_back_as_it_was() {

@@ -667,6 +667,33 @@ fn a_folder_that_cannot_be_listed_whole_differs_and_is_not_called_missing() {
     world.ok(CHECKSUM).says("recovered from 252");
 }
 
+#[test]
+fn a_tool_that_is_killed_there_says_nothing_of_the_copy() {
+    // Each call of stat at the destination is killed once, and so is find, with half a list.
+    let calls = [
+        ("stat", "'-c %F -- ./'*"),
+        ("stat", "'-c %d %i -- ./'*"),
+        ("stat", "'-c %d %i -- .'"),
+        ("find", "'. -printf '*"),
+    ];
+    for (tool, call) in calls {
+        let world = full(HERE, 1);
+        let (folder, mark) = (world.root.join("deadly"), world.root.join("killed"));
+        fs::create_dir(&folder).unwrap();
+        let real = slow::real(tool);
+        let deadly = format!(
+            "#!/bin/sh\ncase \"$*\" in {call}) [ -e {mark} ] || {{ : > {mark}; [ {tool} = stat ] || {real} \"$@\" | head -c 300; kill -KILL $$; }};; esac\nexec {real} \"$@\"\n"
+        );
+        write_program(&folder.join(tool), &deadly);
+        let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+        let ran = finish(world.command(QUICK).env("PATH", path).spawn().unwrap());
+        assert!(mark.exists(), "{tool} {call} was not called");
+        assert_eq!(world.standing(1), "full 0", "{tool} {call}: {}", ran.stderr);
+        ran.expect(1).says("signal 9");
+        world.ok(QUICK).is_silent();
+    }
+}
+
 /// A host whose tool of that name is another program.
 #[track_caller]
 fn with_tool(tool: &str, script: &str) -> World {

@@ -1247,6 +1247,30 @@ fn a_new_folder_that_was_changed_before_it_was_recorded_is_a_persons_business_on
 }
 
 #[test]
+fn a_removed_copy_at_an_older_path_is_not_sent_below_the_mount_point_of_its_disk() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let mut disk = Mount::tmpfs(&world.there(), "size=8m");
+    world.prepare(HERE, 2);
+    world.ok(&["run", "--limit", "1"]);
+    let elsewhere = world.root.join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    world.ok(&["target", "add", "ThreePi", HERE, elsewhere.as_str()]);
+    disk.unmount();
+    world.run(&["recopy", "1"]).expect(1).says("fault 227").says("mount its disk");
+    assert_eq!(names_in(&world.there()), Vec::<String>::new());
+    assert_eq!(world.standing(1), "full 227");
+    // It is not the target's business: what goes to its own path goes on.
+    world.run(&["run"]);
+    assert_eq!(world.standing(2), "full 0");
+    assert_eq!(names_in(&world.there()), Vec::<String>::new());
+    world.ok(&["recopy", "1", "--cancel"]);
+    assert_eq!(world.standing(1), "full 0");
+}
+
+#[test]
 fn a_copy_verified_quickly_is_sent_again_likewise() {
     let updated = Updated::new(HERE, Way::Exchange);
     updated.world.ok(&[
