@@ -200,6 +200,18 @@ impl Auditor<'_> {
         Ok(Look { seen, extent, is_source_changed: false, not_compared })
     }
 
+    /// A copy that could not be audited, though its host and its path can: its next turn comes behind all others. A
+    /// fault that an audit has found stands, with what was said of it.
+    pub(super) fn tried(&self, subject: &Subject, why: &str) -> Audit {
+        let said = format!("it could not be audited: {why}");
+        let (at, extent) = (self.context.now(), Extent::Nothing);
+        match subject.copy.audit().cloned() {
+            Some(last) if Standing::of(&subject.copy).is_some() => Audit { at, extent, ..last },
+            Some(last) => Audit { at, extent, found_by: None, said, ..last },
+            None => Audit { at, extent, found_by: None, is_source_changed: false, said },
+        }
+    }
+
     fn checked(&self, subject: &Subject, look: Look) -> Checked {
         let Subject { copy, .. } = subject;
         let mut met = judge(&copy.final_path(), &look.seen);

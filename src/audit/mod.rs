@@ -4,7 +4,7 @@
 //! when it was copied, and writes down what it saw. Invariants: nothing is changed at a destination; no lock
 //! is taken, so that no pass waits for an audit or fails because of one: a copy that changed in the ledger while
 //! it was looked at is left to the next audit. A host that can't be reached, or a disk that is not there, is no
-//! fault of the copies on it.
+//! fault of the copies on it; and one copy that can't be looked at keeps no other from its turn.
 
 mod inspect;
 mod record;
@@ -22,7 +22,7 @@ use self::inspect::{Ground, Subject};
 use self::record::Checked;
 use self::report::Teller;
 use crate::error::{Error, Exit, Result};
-use crate::faults::{Met, Scope};
+use crate::faults::{Fault, Met, Scope};
 use crate::ledger::Look as _;
 use crate::model::{AbsolutePath, CopyId, Group, Host, Target};
 use crate::pass::Context;
@@ -30,6 +30,8 @@ use crate::plan::audit::{Oldest, Turn, turn};
 use crate::transfer::source::Roots;
 use crate::transfer::{Connection, Halt, Watch};
 
+/// After so many copies in a row that could not be audited, each for itself, their host is left alone.
+const ODD_IN_A_ROW: u32 = 5;
 /// So many copies are chosen at once.
 const CHOSEN_AT_ONCE: u64 = 10_000;
 
@@ -154,6 +156,7 @@ impl Auditor<'_> {
             Err(halt) => return self.close(host, None, halt).map(drop),
         };
         let mut grounds: BTreeMap<String, Option<Ground>> = BTreeMap::new();
+        let (mut odd_in_a_row, mut was_odd) = (0, false);
         for &id in copies {
             self.check_stop()?;
             let Some(subject) = self.subject(id, host)? else { continue };
@@ -172,8 +175,21 @@ impl Auditor<'_> {
                 },
             };
             match audited {
-                Ok(Some(checked)) => self.take(checked)?,
+                Ok(Some(checked)) => {
+                    odd_in_a_row = 0;
+                    self.take(checked)?;
+                }
                 Ok(None) => self.teller.note_left_out(),
+                Err(halt) if matches!(grounds.get(&key), Some(Some(_))) && is_of_one_copy(&halt) => {
+                    self.leave_out(&subject, &halt)?;
+                    (odd_in_a_row, was_odd) = (odd_in_a_row + 1, true);
+                    // What the old one still says is an answer to what nobody asks any more.
+                    let again = if odd_in_a_row < ODD_IN_A_ROW { self.connect(host) } else { Err(halt) };
+                    match again {
+                        Ok(again) => connection = again,
+                        Err(halt) => return self.close(host, None, halt).map(drop),
+                    }
+                }
                 Err(halt) => {
                     self.teller.note_left_out();
                     if self.close(host, Some(&path), halt)? == Closed::Host {
@@ -183,12 +199,26 @@ impl Auditor<'_> {
                 }
             }
         }
-        for ground in grounds.values().flatten() {
+        // What is listed there may be as odd; the next audit looks for folders that no copy explains.
+        for ground in grounds.values().flatten().filter(|_| !was_odd) {
             match self.search_unexplained(&mut connection, host, ground) {
                 Ok(()) => {}
                 Err(halt) => return self.close(host, Some(&ground.path), halt).map(drop),
             }
         }
+        Ok(())
+    }
+
+    /// Leaves one copy out, says so, and writes the try down, so that it does not come first again next time.
+    fn leave_out(&mut self, subject: &Subject, halt: &Halt) -> Result<()> {
+        let (fault, why) = match halt {
+            Halt::Fault(met) => (Some(met.fault), met.message.as_str()),
+            Halt::Cut(why) => (None, why.as_str()),
+            Halt::Signal(_) | Halt::Error(_) => return Ok(()),
+        };
+        let tried = self.tried(subject, why);
+        self.write_tried(&subject.copy, &tried)?;
+        self.teller.note_odd(&subject.copy, fault, why);
         Ok(())
     }
 
@@ -278,6 +308,16 @@ impl Order {
     fn is_meant(&self, host: &Host, group: &Group) -> bool {
         self.host.as_ref().is_none_or(|wanted| wanted == host)
             && self.group.as_ref().is_none_or(|wanted| wanted == group)
+    }
+}
+
+/// Whether what was met while one copy was looked at may be that copy's alone: its own fault, an answer without
+/// sense, which may come of an odd thing in its folder, or a tool that was killed over it.
+fn is_of_one_copy(halt: &Halt) -> bool {
+    match halt {
+        Halt::Fault(met) => met.fault.scope() == Scope::Copy || met.fault == Fault::HostTools,
+        Halt::Cut(_) => true,
+        Halt::Signal(_) | Halt::Error(_) => false,
     }
 }
 

@@ -70,6 +70,22 @@ impl Auditor<'_> {
     }
 }
 
+impl Auditor<'_> {
+    /// Writes down that a copy was tried and could not be audited, and why; nothing else of it changes.
+    pub(super) fn write_tried(&mut self, before: &Copy, audit: &Audit) -> Result<()> {
+        self.context.ledger.write(|change| {
+            if change.copy(before.id)?.as_ref() != Some(before) {
+                return Ok(());
+            }
+            let mut after = before.clone();
+            if let CopyState::Full { audit: last, .. } = &mut after.state {
+                *last = Some(audit.clone());
+            }
+            change.put_known_copy(&after)
+        })
+    }
+}
+
 /// Writes one result; false where the copy has changed meanwhile.
 fn write_one(change: &mut Change<'_>, checked: &Checked) -> Result<bool, Failure> {
     let Checked { copy: before, met, audit, .. } = checked;

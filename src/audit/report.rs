@@ -70,12 +70,12 @@ pub struct Finding {
     pub message: Option<String>,
 }
 
-/// A host or a path that could not be audited.
+/// A host, a path or one copy that could not be audited.
 #[derive(Debug, Serialize)]
 pub struct ClosedPlace {
     /// The host.
     pub destination_host: String,
-    /// The path; null where it is the whole host.
+    /// The path, which may be that of one copy; null where it is the whole host.
     pub path: Option<String>,
     /// The fault; 0 is none: it was cut off.
     pub fault: i16,
@@ -203,6 +203,20 @@ impl Teller {
             fault_name: checked.met.as_ref().map(|met| met.fault.name()),
             compared: checked.audit.extent.as_str(),
             message: message.map(str::to_owned),
+        });
+    }
+
+    /// One copy can't be audited, and the others of its host can.
+    pub(super) fn note_odd(&mut self, copy: &Copy, fault: Option<Fault>, message: &str) {
+        self.report.not_audited += 1;
+        let code = fault.map_or_else(String::new, |fault| format!("fault {fault}: "));
+        self.ui.notice(&format!("{} cannot be audited: {code}{message}", title(copy)));
+        self.report.closed.push(ClosedPlace {
+            destination_host: copy.host.to_string(),
+            path: Some(copy.final_path()),
+            fault: fault.map_or(0, Fault::code),
+            fault_name: fault.map(Fault::name),
+            message: message.to_owned(),
         });
     }
 

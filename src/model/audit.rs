@@ -10,6 +10,8 @@ use jiff::Timestamp;
 /// How much of a full copy was compared, and with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
+    /// Nothing: it was tried, and could not be done.
+    Nothing,
     /// Nothing was left to compare it with: only that it is there.
     Presence,
     /// With the source, since no manifest was kept: presence, kind, size and time of everything.
@@ -22,11 +24,12 @@ pub enum Extent {
 
 impl Extent {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Presence, Self::Source, Self::Quick, Self::Checksum];
+    pub const ALL: [Self; 5] = [Self::Nothing, Self::Presence, Self::Source, Self::Quick, Self::Checksum];
 
     /// The word in the ledger and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Nothing => "nothing",
             Self::Presence => "presence",
             Self::Source => "source",
             Self::Quick => "quick",
@@ -37,6 +40,7 @@ impl Extent {
     /// The same for people.
     pub fn words(self) -> &'static str {
         match self {
+            Self::Nothing => "nothing could be compared",
             Self::Presence => "only that it is there, since there is nothing to compare it with",
             Self::Source => "by the source's sizes and times, since no manifest was kept",
             Self::Quick => "by the manifest's sizes and times",

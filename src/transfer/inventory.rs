@@ -289,7 +289,7 @@ pub(super) fn parse_ground(answer: &Answer, path: &AbsolutePath) -> Result<Groun
 
 /// The beginning of a script that works in what has the final name, if that is a folder; never through a symlink.
 /// Only stat's own word that it can't look says something of the folder: a stat that was killed, or that could not
-/// be started, says nothing.
+/// be started, says nothing. Before its name it may have a path, where another program starts it.
 fn enter(ground: &Ground, name: &Name) -> String {
     format!(
         "see() {{
@@ -297,8 +297,8 @@ fn enter(ground: &Ground, name: &Name) -> String {
   r=$?; [ $r -le 128 ] || exit $r
   printf '%s' \"$v\"
   case $v in
-    'stat: cannot stat'*'No such file or directory') exit {GONE};;
-    'stat: cannot stat'*) exit {CLOSED};;
+    *'stat: cannot stat'*'No such file or directory') exit {GONE};;
+    *'stat: cannot stat'*) exit {CLOSED};;
     *) exit {NO_SENSE};;
   esac
 }}

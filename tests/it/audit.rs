@@ -669,13 +669,8 @@ fn a_folder_that_cannot_be_listed_whole_differs_and_is_not_called_missing() {
 
 #[test]
 fn a_tool_that_is_killed_there_says_nothing_of_the_copy() {
-    // Each call of stat at the destination is killed once, and so is find, with half a list.
-    let calls = [
-        ("stat", "'-c %F -- ./'*"),
-        ("stat", "'-c %d %i -- ./'*"),
-        ("stat", "'-c %d %i -- .'"),
-        ("find", "'. -printf '*"),
-    ];
+    // Each call of stat on the folder is killed once, and so is find, with half a list.
+    let calls = [("stat", "'-c %F -- ./'*"), ("stat", "'-c %d %i -- ./'*"), ("find", "'. -printf '*")];
     for (tool, call) in calls {
         let world = full(HERE, 1);
         let (folder, mark) = (world.root.join("deadly"), world.root.join("killed"));
@@ -692,6 +687,28 @@ fn a_tool_that_is_killed_there_says_nothing_of_the_copy() {
         ran.expect(1).says("signal 9");
         world.ok(QUICK).is_silent();
     }
+}
+
+#[test]
+fn a_copy_that_is_listed_without_sense_keeps_no_other_from_its_turn() {
+    let world = full(HERE, 3);
+    let folder = world.root.join("odd");
+    fs::create_dir(&folder).unwrap();
+    let real = slow::real("find");
+    let odd =
+        format!("#!/bin/sh\ncase $PWD in */ThreePi.1) printf 'odd\\0'; exit 0;; esac\nexec {real} \"$@\"\n");
+    write_program(&folder.join("find"), &odd);
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let audit = || world.command(&["audit", "--limit", "1"]).env("PATH", &path).spawn().unwrap();
+    finish(audit()).expect(1).says("ThreePi.1 to localhost (copy 1) cannot be audited: fault 214");
+    assert!(world.ok(&["show", "2"]).stdout.contains("by the manifest's sizes"));
+    assert!(shown(&world).contains("nothing could be compared"), "{}", shown(&world));
+    assert_eq!(world.standing(1), "full 0");
+    // Its turn comes again behind all others.
+    finish(audit()).expect(0).is_silent();
+    assert!(world.ok(&["show", "3"]).stdout.contains("by the manifest's sizes"));
+    world.ok(QUICK).is_silent();
+    assert!(shown(&world).contains("by the manifest's sizes"), "{}", shown(&world));
 }
 
 /// A host whose tool of that name is another program.
@@ -717,7 +734,7 @@ fn a_host_that_prints_without_end_is_given_up_and_costs_no_memory() {
         let world = with_tool(tool, &script);
         let mut audit = world.start(words);
         let peak = super::trust::peak_bytes(&mut audit);
-        let ran = finish(audit).expect(1).says("host ipp0222 cannot be audited: fault 214");
+        let ran = finish(audit).expect(1).says("ThreePi.1 to ipp0222 (copy 1) cannot be audited: fault 214");
         assert!(peak < 48 << 20, "{act}: {peak} bytes of memory");
         assert!(ran.stderr.len() < 2_000, "{act}: {}", ran.stderr);
         assert_eq!(world.standing(1), "full 0", "{act}");
