@@ -98,13 +98,29 @@ fn cron_lines(context: &Context) -> Result<String> {
     Ok(text)
 }
 
+/// A word of cron's command. Crons differ in how they read a backslash before a `%`, and their /bin/sh need not know
+/// the `$'...'` that invisible characters are written in: what has one is refused.
+fn cron_word(what: &str, text: &str) -> Result<String> {
+    let word = ui::shell_word(text);
+    if !text.contains('\\') && !word.starts_with("$'") {
+        return Ok(word);
+    }
+    Err(Error::usage(format!(
+        "{what} '{}' has a backslash or an invisible character, which a line of cron cannot hold safely",
+        text.escape_debug()
+    ))
+    .hint("give it another name, or a link without one; or use `minidvodbcopy crontab --systemd service`"))
+}
+
 /// A line of crontab(5): in the command a `%` would end it.
 fn cron_line(context: &Context, times: &str, command: &[&str]) -> Result<String> {
     let mut words = Vec::new();
     for (name, value) in variables(context) {
-        words.push(format!("{name}={}", ui::shell_word(printable(&name, &value)?)));
+        words.push(format!("{name}={}", cron_word(&name, printable(&name, &value)?)?));
     }
-    words.extend(program_words(context, command)?.iter().map(ui::shell_word));
+    for word in program_words(context, command)? {
+        words.push(cron_word("the path", &word)?);
+    }
     Ok(format!("{times}  {}\n", words.join(" ").replace('%', "\\%")))
 }
 
@@ -151,6 +167,14 @@ fn unit_word(word: &str, is_command: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cron_or_its_shell_could_read_otherwise_is_refused() {
+        assert_eq!(cron_word("the path", "/a b/100%").unwrap(), "'/a b/100%'");
+        for odd in ["/a\\%b", "/a\\b", "/a\u{200b}b", "/a\u{202e}b"] {
+            assert!(cron_word("the path", odd).is_err(), "{odd:?}");
+        }
+    }
 
     #[test]
     fn words_of_a_unit_are_escaped_as_systemd_reads_them() {

@@ -165,3 +165,29 @@ fn what_does_not_go_together_is_said() {
         .says("no folder with an Images.dat");
     assert!(!world.state().exists());
 }
+
+#[test]
+fn a_tree_that_is_known_by_another_path_is_not_taken_in_again() {
+    let world = World::new();
+    world.make("ThreePi.1", Shape::tiny());
+    scan(&world, &[]).expect(0);
+    let link = world.root.join("link");
+    symlink(world.root.join("source"), &link).unwrap();
+    let again = ["minidvodb", "import", "--scan", link.as_str(), "--group", "ThreePi"];
+    assert_eq!(world.ok(&again).stdout, "");
+    assert_eq!(known(&world).len(), 1);
+    world
+        .run(&["minidvodb", "import", "--scan", link.as_str(), "--group", "Other"])
+        .expect(1)
+        .says("known as");
+}
+
+#[test]
+fn copies_on_this_machine_are_not_taken_for_minidvodbs() {
+    let world = World::new();
+    world.prepare("localhost", 1);
+    world.ok(&["run"]).is_silent();
+    let all = ["minidvodb", "import", "--scan", world.root.as_str(), "--group", "ThreePi"];
+    world.run(&all).expect(1).says("is where copies go to on this machine");
+    assert_eq!(known(&world).len(), 1);
+}

@@ -2,12 +2,13 @@
 //!
 //! A folder with an `Images.dat` is one, and nothing below it is looked at. Symlinks are not followed, and folders
 //! whose names begin with a dot are passed over: staging folders and snapshots hold databases that are none.
-//! Invariants: what is known by its path is left as it is, id and all; another one gets the next id that no
+//! Invariants: what is known by its path, or by another path to the same folder, is left as it is, id and all; another one gets the next id that no
 //! minidvodb and no copy of this ledger has. Where a database is set, ids are given there and nowhere else; and where
 //! ids were given here, none can be set any more. What cannot be taken is named, and the rest goes on.
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -26,8 +27,44 @@ const NAME_MAX_BYTES: usize = 64;
 #[derive(Debug, Default)]
 struct Found {
     databases: Vec<AbsolutePath>,
+    /// Those of them that are known by another path, and as what.
+    known: HashMap<String, (MinidvodbId, Group)>,
     /// What is passed over, with the reason.
     refused: Vec<String>,
+}
+
+/// What this ledger knows of this machine's folders, by their paths without symlinks.
+#[derive(Debug, Default)]
+struct Surroundings {
+    minidvodbs: HashMap<PathBuf, (MinidvodbId, Group)>,
+    /// Where copies go to, on this machine.
+    targets: Vec<PathBuf>,
+}
+
+impl Surroundings {
+    /// The file systems are asked when the ledger is closed again.
+    fn of(context: &Context) -> Result<Self> {
+        if !context.ledger.exists() {
+            return Ok(Self::default());
+        }
+        let (known, targets) = context.ledger.read(|ledger| {
+            let mut known = Vec::new();
+            ledger.each_minidvodb(|minidvodb| {
+                known.push((minidvodb.path, (minidvodb.id, minidvodb.group)));
+                Ok(true)
+            })?;
+            Ok((known, ledger.targets()?))
+        })?;
+        let real = |path: &AbsolutePath| fs::canonicalize(path.as_str()).ok();
+        Ok(Self {
+            minidvodbs: known.into_iter().filter_map(|(path, what)| Some((real(&path)?, what))).collect(),
+            targets: targets
+                .iter()
+                .filter(|target| target.host.is_local())
+                .filter_map(|target| real(&target.path))
+                .collect(),
+        })
+    }
 }
 
 /// What is to be done with what was found.
@@ -40,7 +77,8 @@ struct Plan {
 
 pub(super) fn import(context: &Context, folder: &Utf8Path, group: &Group, is_dry: bool) -> Result<Exit> {
     let folder = absolute(folder)?;
-    let found = look(&folder)?;
+    let surroundings = Surroundings::of(context)?;
+    let found = look(&folder, &surroundings)?;
     if found.databases.is_empty() && found.refused.is_empty() {
         context.ui.notice(&format!("there is no folder with an {MARK} under {folder}"));
         return Ok(Exit::Done);
@@ -75,14 +113,28 @@ fn absolute(folder: &Utf8Path) -> Result<Utf8PathBuf> {
 }
 
 /// Everything under a folder, in the order of its path.
-fn look(top: &Utf8Path) -> Result<Found> {
+fn look(top: &Utf8Path, surroundings: &Surroundings) -> Result<Found> {
     let mut found = Found::default();
+    // Below it no symlink is followed, so that this is all that has to be resolved.
+    let real_top = fs::canonicalize(top).or_configuration(format!("cannot find {top}"))?;
     let mut folders = vec![top.as_std_path().to_owned()];
     while let Some(folder) = folders.pop() {
         let shown = folder.to_string_lossy().escape_debug().to_string();
+        let real = real_top.join(folder.strip_prefix(top).unwrap_or(&folder));
+        if surroundings.targets.iter().any(|target| real.starts_with(target)) {
+            found
+                .refused
+                .push(format!("'{shown}' is where copies go to on this machine: what is there is none"));
+            continue;
+        }
         if fs::symlink_metadata(folder.join(MARK)).is_ok_and(|meta| meta.is_file()) {
             match folder.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(legal) {
-                Ok(path) => found.databases.push(path),
+                Ok(path) => {
+                    if let Some(known) = surroundings.minidvodbs.get(&real) {
+                        found.known.insert(path.as_str().to_owned(), known.clone());
+                    }
+                    found.databases.push(path);
+                }
                 Err(why) => found.refused.push(format!("'{shown}' {why}")),
             }
             continue;
@@ -103,7 +155,7 @@ fn look(top: &Utf8Path) -> Result<Found> {
 }
 
 /// The folders in a folder that are looked into.
-fn folders_in(folder: &std::path::Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+fn folders_in(folder: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
     let mut inner = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -181,7 +233,7 @@ fn plan(found: Found, group: &Group, known: &HashMap<String, (MinidvodbId, Group
     let mut plan = Plan { refused: found.refused, ..Plan::default() };
     let mut next_id = last_id;
     for path in found.databases {
-        match known.get(path.as_str()) {
+        match known.get(path.as_str()).or_else(|| found.known.get(path.as_str())) {
             Some((_, known_group)) if known_group == group => plan.known += 1,
             Some((id, known_group)) => {
                 plan.refused.push(format!("{path} is known as minidvodb {id} of the group {known_group}"));
@@ -228,7 +280,7 @@ mod tests {
             ("/d/c".to_owned(), (MinidvodbId(8), other)),
         ]);
         let found =
-            Found { databases: ["/d/a", "/d/b", "/d/c", "/d/e"].map(path).to_vec(), refused: Vec::new() };
+            Found { databases: ["/d/a", "/d/b", "/d/c", "/d/e"].map(path).to_vec(), ..Found::default() };
         let plan = plan(found, &group, &known, 40);
         let new: Vec<_> = plan.new.iter().map(|new| (new.id.0, new.path.as_str())).collect();
         assert_eq!(new, [(41, "/d/a"), (42, "/d/e")]);
@@ -237,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_largest_id_is_not_passed() {
-        let found = Found { databases: ["/d/a", "/d/b"].map(path).to_vec(), refused: Vec::new() };
+        let found = Found { databases: ["/d/a", "/d/b"].map(path).to_vec(), ..Found::default() };
         let plan = plan(found, &Group::parse("G").unwrap(), &HashMap::new(), i64::MAX.unsigned_abs() - 1);
         assert_eq!((plan.new.len(), plan.refused.len()), (1, 1));
     }
