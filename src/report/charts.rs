@@ -189,6 +189,7 @@ pub struct Bar {
 pub fn bars(bars: &[Bar], series: usize) -> Result<Drawing> {
     const STEP: u32 = 42;
     const LABEL_CHARACTERS: usize = 40;
+    const LEFT: i32 = 2;
     let height = STEP * u32::try_from(bars.len()).unwrap_or(1).max(1);
     let longest = bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
     Drawing::draw(height, |area| {
@@ -197,11 +198,11 @@ pub fn bars(bars: &[Bar], series: usize) -> Result<Drawing> {
         let right = i32::try_from(WIDTH)? - 2;
         for (index, bar) in bars.iter().enumerate() {
             let top = i32::try_from(index)? * i32::try_from(STEP)?;
-            let width = (bar.value / longest * f64::from(right)).max(2.0) as i32;
-            area.draw(&Text::new(clipped(&bar.label, LABEL_CHARACTERS), (0, top + 2), words.clone()))?;
+            let width = (bar.value / longest * f64::from(right - LEFT)).max(2.0) as i32;
+            area.draw(&Text::new(clipped(&bar.label, LABEL_CHARACTERS), (LEFT, top + 2), words.clone()))?;
             area.draw(&Text::new(bar.value_text.clone(), (right, top + 2), at_right.clone()))?;
             let colour = SERIES[series.min(SERIES_MAX - 1)];
-            area.draw(&Rectangle::new([(0, top + 22), (width, top + 34)], colour.filled()))?;
+            area.draw(&Rectangle::new([(LEFT, top + 22), (LEFT + width, top + 34)], colour.filled()))?;
         }
         Ok(())
     })
