@@ -188,7 +188,7 @@ pub struct Bar {
 /// Bars, one below the other.
 pub fn bars(bars: &[Bar], series: usize) -> Result<Drawing> {
     const STEP: u32 = 42;
-    const LABEL_CHARACTERS: usize = 40;
+    const LABEL_CHARACTERS: usize = 36;
     const LEFT: i32 = 2;
     let height = STEP * u32::try_from(bars.len()).unwrap_or(1).max(1);
     let longest = bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
