@@ -5,12 +5,15 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::Auditor;
 use crate::error::Result;
 use crate::faults::Met;
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{Audit, Copy, CopyState};
 use crate::pass::diary;
+use crate::plan::notice;
 
 /// Results without a fault are written down together: so many at once,
 const WRITTEN_AT_ONCE: usize = 64;
@@ -91,6 +94,17 @@ fn write_one(change: &mut Change<'_>, checked: &Checked) -> Result<bool, Failure
     }
     if let Some(met) = met.as_ref().filter(|met| known != Some(met.fault)) {
         diary::met_fault(change, &after, met, audit.at)?;
+        note_said(change, &after, audit.at)?;
     }
     Ok(true)
+}
+
+/// A new fault is said now: passes repeat it from tomorrow on.
+fn note_said(change: &mut Change<'_>, copy: &Copy, now: Timestamp) -> Result<(), Failure> {
+    let Some(mut target) = change.target(&copy.host, &copy.group)? else { return Ok(()) };
+    if notice::is_reminder_due(target.audit_said_at, now) {
+        target.audit_said_at = Some(now);
+        change.put_target(&target)?;
+    }
+    Ok(())
 }

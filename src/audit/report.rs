@@ -140,7 +140,7 @@ impl Teller {
             self.ui.notice(&format!("{what}: as it was sent; recovered from {before}"));
         } else if *is_not_compared {
             self.ui.tell(&format!("{what}: {}", audit.said));
-        } else {
+        } else if !audit.is_source_changed {
             self.ui.detail(&format!("{what}: as it was sent, {}", audit.extent.words()));
         }
         if *is_not_compared {

@@ -4,7 +4,7 @@
 //! example has.
 
 /// The commands with their verbs, what is typed, and what for.
-const EXAMPLES: [(&str, &str, &str); 60] = [
+const EXAMPLES: [(&str, &str, &str); 64] = [
     ("run", "minidvodbcopy run", "one pass, as cron makes it"),
     ("run", "minidvodbcopy run --dry-run", "what would be copied, and whether there is room"),
     ("run", "minidvodbcopy run --host ipp0222 --limit 10", "at most ten copies, to one host"),
@@ -57,6 +57,8 @@ const EXAMPLES: [(&str, &str, &str); 60] = [
     ("recopy", "minidvodbcopy recopy 2 --cancel", "leave it as it is after all"),
     ("faults", "minidvodbcopy faults", "the table of fault codes"),
     ("faults", "minidvodbcopy faults 212", "what one means, and what to do"),
+    ("status", "minidvodbcopy status", "at a glance"),
+    ("status", "minidvodbcopy status --json", "the same for programs"),
     ("export", "minidvodbcopy export --format csv --output copies.csv", "all copies in a file"),
     (
         "export",
@@ -83,6 +85,12 @@ const EXAMPLES: [(&str, &str, &str); 60] = [
     ("source show", "minidvodbcopy source show", "the folders to copy from"),
     ("source del", "minidvodbcopy source del /data/ipp004.0/minidvodbs", "not from there any more"),
     ("script", "minidvodbcopy script ThreePi.pro", "the words of a pantasks input file"),
+    (
+        "audit",
+        "minidvodbcopy audit --limit 200",
+        "are the copies still there that were looked at longest ago?",
+    ),
+    ("audit", "minidvodbcopy audit --host ipp0222 --checksum", "all of a host's, byte for byte"),
     ("check", "minidvodbcopy check", "everything that a pass needs, tried now"),
     ("check", "minidvodbcopy check ipp0222 --as-cron", "one host, as a pass that cron starts would find it"),
     ("crontab", "minidvodbcopy crontab", "the lines for cron"),

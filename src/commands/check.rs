@@ -220,7 +220,10 @@ fn lines(finding: &Finding) -> String {
 /// A line in pieces that fit beside the names.
 fn wrapped(line: &str) -> Vec<String> {
     let mut pieces = vec![String::new()];
+    // A number stays with its sign.
+    let line = line.replace(" %", "\u{a0}%");
     for word in line.split(' ') {
+        let word = word.replace('\u{a0}', " ");
         let last = pieces.last().map_or(0, |piece| piece.chars().count());
         if last > 0 && last + 1 + word.chars().count() > WIDTH - INDENT {
             pieces.push(String::new());
@@ -229,7 +232,7 @@ fn wrapped(line: &str) -> Vec<String> {
             if !piece.is_empty() {
                 piece.push(' ');
             }
-            piece.push_str(word);
+            piece.push_str(&word);
         }
     }
     pieces

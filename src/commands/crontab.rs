@@ -89,7 +89,7 @@ fn program_words(context: &Context, command: &[&str]) -> Result<Vec<String>> {
 
 fn cron_lines(context: &Context) -> Result<String> {
     let mut text = String::from(
-        "# minidvodbcopy: a pass every ten minutes; passes do not get into each other's way, and print only news.\n",
+        "# minidvodbcopy: a pass every ten minutes. Passes keep out of each other's way, and\n# print only news, which cron mails.\n",
     );
     text.push_str(&cron_line(context, "*/10 * * * *", &["run"])?);
     if cli::has_command("audit") {

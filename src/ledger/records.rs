@@ -314,6 +314,8 @@ pub(super) struct TargetRecord {
     queued_through: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reminded_at_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit_said_at_us: Option<i64>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     logged_faults: BTreeSet<i16>,
 }
@@ -334,6 +336,7 @@ impl Record for TargetRecord {
             standing: value.standing.as_ref().map(StandingRecord::from_value),
             queued_through: value.queued_through,
             reminded_at_us: value.reminded_at.map(Timestamp::as_microsecond),
+            audit_said_at_us: value.audit_said_at.map(Timestamp::as_microsecond),
             logged_faults: value.logged_faults.clone(),
         }
     }
@@ -355,6 +358,7 @@ impl Record for TargetRecord {
             standing: self.standing.map(StandingRecord::into_value).transpose()?,
             queued_through: self.queued_through,
             reminded_at: self.reminded_at_us.map(time).transpose()?,
+            audit_said_at: self.audit_said_at_us.map(time).transpose()?,
             logged_faults: self.logged_faults,
         })
     }

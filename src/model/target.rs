@@ -106,6 +106,8 @@ pub struct Target {
     pub queued_through: u64,
     /// When copies that wait for a person were last pointed out.
     pub reminded_at: Option<Timestamp>,
+    /// When the faults that audits have found in its full copies were last said.
+    pub audit_said_at: Option<Timestamp>,
     /// The codes of its copies' faults whose first one is in the log, and no recovery since.
     pub logged_faults: BTreeSet<i16>,
 }
@@ -131,6 +133,7 @@ impl Target {
             standing: None,
             queued_through: 0,
             reminded_at: None,
+            audit_said_at: None,
         }
     }
 }

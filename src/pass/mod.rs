@@ -26,7 +26,7 @@ pub use report::{Deed, Summary};
 use show::Show;
 
 use crate::error::{Error, Exit, Result};
-use crate::faults::{Class, Scope};
+use crate::faults::{Class, Fault, Scope};
 use crate::last_pass::{self, EndedPass};
 use crate::ledger::{Failure, Ledger, Look, Snapshot};
 use crate::lock::PassLock;
@@ -292,6 +292,9 @@ fn has_work(
     if doors.contains(&Door::Probe) || !ledger.leftovers(&target.host, &target.group)?.is_empty() {
         return Ok(true);
     }
+    if is_audit_reminder_due(target, now) && !faults_of_audits(ledger, target)?.is_empty() {
+        return Ok(true);
+    }
     let is_reminder_due = notice::is_reminder_due(target.reminded_at, now);
     let mut found = false;
     ledger.pending_until(&target.host, &target.group, CopyId(0), |copy| {
@@ -304,6 +307,21 @@ fn has_work(
         Ok(!found)
     })?;
     Ok(found)
+}
+
+/// Whether what audits have found at a target was last said a day ago.
+fn is_audit_reminder_due(target: &Target, now: Timestamp) -> bool {
+    target.audit_said_at.is_some() && notice::is_reminder_due(target.audit_said_at, now)
+}
+
+/// The faults that audits have found in a target's full copies, and in how many of them.
+fn faults_of_audits(ledger: &Snapshot, target: &Target) -> Result<Vec<(Fault, u64)>, Failure> {
+    let tallies = ledger
+        .tallies()?
+        .into_iter()
+        .filter(|tally| tally.kind == Kind::Full && tally.host == target.host && tally.group == target.group);
+    let faults = tallies.filter_map(|tally| Some((Fault::from_code(tally.fault_code)?, tally.copies)));
+    Ok(faults.filter(|(fault, copies)| fault.is_of_audit() && *copies > 0).collect())
 }
 
 /// How many copies these targets have for a pass to make, for whoever watches it.
@@ -366,6 +384,7 @@ impl Pass<'_> {
             self.remove_leftovers(target)?;
             self.copy_pending(target)?;
         }
+        self.remind_of_audits(target)?;
         self.remind(target)
     }
 
@@ -478,6 +497,31 @@ impl Pass<'_> {
                 Ok(next.is_none())
             })?;
             Ok(next)
+        })
+    }
+
+    /// Once a day: how many full copies of this target audits have found damaged.
+    fn remind_of_audits(&self, target: &Target) -> Result<()> {
+        let now = self.context.now();
+        let Some(Served { target, .. }) = self.current(target)? else { return Ok(()) };
+        if !is_audit_reminder_due(&target, now) {
+            return Ok(());
+        }
+        let faults = self.context.ledger.read(|ledger| faults_of_audits(ledger, &target))?;
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let listed: Vec<String> = faults.iter().map(|(fault, count)| format!("{fault} ({count})")).collect();
+        self.context.ui.notice(&format!(
+            "{} to {}: audits have found full copies damaged: {}; see `minidvodbcopy list --faulted`",
+            target.group,
+            target.host,
+            listed.join(", ")
+        ));
+        self.context.ledger.write(|change| {
+            let Some(mut target) = change.target(&target.host, &target.group)? else { return Ok(()) };
+            target.audit_said_at = Some(now);
+            change.put_target(&target)
         })
     }
 

@@ -192,7 +192,7 @@ fn hosts_of(days: &[Day], weight: impl Fn(&Day) -> u64) -> (Vec<&Host>, usize) {
 }
 
 /// Days by host; the last entry stands for all others together.
-fn by_host<'a>(days: &'a [Day], weight: impl Fn(&Day) -> u64) -> Vec<(String, Vec<&'a Day>)> {
+fn by_host(days: &[Day], weight: impl Fn(&Day) -> u64) -> Vec<(String, Vec<&Day>)> {
     let (hosts, others) = hosts_of(days, weight);
     let mut series: Vec<(String, Vec<&Day>)> = hosts
         .iter()

@@ -403,7 +403,7 @@ printf '\\0-- %s' \"$e\"";
 pub(super) fn parse_last_words(record: &[u8]) -> Option<(String, i32)> {
     let text = String::from_utf8_lossy(record.strip_prefix(b"-- ")?).into_owned();
     let at = text.rfind("-- ")?;
-    Some((text[..at].trim().to_owned(), parse_end(text[at..].as_bytes())?))
+    Some((text[..at].trim().to_owned(), parse_end(&text.as_bytes()[at..])?))
 }
 
 /// Compares the content of every file that was found equal by size and time: rsync, run there for a destination

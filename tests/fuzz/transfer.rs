@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::destination::{self, Place};
 use super::process::Ended;
 use super::shell::Answer;
-use super::{df, manifest, outcome, rsync};
+use super::{df, inventory, manifest, outcome, rsync};
 use crate::fuzzing::{config, like, samples, text_like};
 use crate::model::{AbsolutePath, Host, Name};
 
@@ -31,6 +31,27 @@ proptest! {
     #[test]
     fn what_find_prints(record in like(vec![b"f 1234 1700000000.1234567890 n0000/0148.cpm".to_vec(), b"d 4096 -1.0 ".to_vec()])) {
         let _ = destination::parse_listed(&record);
+    }
+
+    #[test]
+    fn what_an_audit_s_list_prints(output in like(vec![b"d 4096 1.0 \0f 1234 1700000000.5 n0000/0148.cpm\0-- find: './x': Permission denied\n-- 1".to_vec()]), cut in 1..64usize) {
+        let mut records = inventory::Records::default();
+        let mut longest = 0;
+        for piece in output.chunks(cut) {
+            records.feed(piece, &mut |record| {
+                longest = longest.max(record.len());
+                let _ = (destination::parse_listed(record), inventory::parse_last_words(record));
+            });
+        }
+        prop_assert!(longest <= output.len());
+    }
+
+    #[test]
+    fn what_an_audit_s_look_prints(output in like(vec![LOOK.into()])) {
+        let path = AbsolutePath::parse("/data/there").unwrap();
+        if let Ok(ground) = inventory::parse_ground(&Answer { status: 0, output }, &path) {
+            prop_assert!(ground.view.at.starts_with('/') && !ground.view.at.contains('\n'));
+        }
     }
 
     #[test]

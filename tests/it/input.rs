@@ -1139,7 +1139,7 @@ fn every_usage_error_exits_2_and_names_what_is_wrong() {
         (&["host", "add", "a", "--machine", "u@b"], "'u@b'"),
         (&["stage", "on", "walk"], "'walk'"),
         (&["minidvodb"], "import"),
-        (&["minidvodb", "import"], "file"),
+        (&["minidvodb", "import"], "a list, or a folder"),
         (&["faults", "0"], "'0'"),
         (&["faults", "walrus"], "'walrus'"),
         (&["faults", "70000"], "'70000'"),

@@ -903,7 +903,8 @@ fn an_rsync_that_dies_there_is_met_at_every_step() {
 
 #[test]
 fn the_faults_of_an_audit_stay_with_a_full_copy_until_it_is_sent_again() {
-    let damages: [(&str, fn(&Utf8Path)); 2] = [
+    type Damage = fn(&Utf8Path);
+    let damages: [(&str, Damage); 2] = [
         ("251", |top| fs::remove_file(top.join("Photcodes.dat")).unwrap()),
         ("252", |top| dvo::flip_byte(&top.join("Images.dat")).unwrap()),
     ];

@@ -36,7 +36,7 @@ const VOLATILE: [(&str, &str); 21] = [
     (r"\n {23}", " "),
     (r"(?m)^ +(ok|advice) +(rsync|ssh|cron) .*(\n +type: .*)*$", "$2"),
     (r"\d+ ok, \d+ advised", "N ok, N advised"),
-    (r"\b\d+(\.\d+){3} is \d+(\.\d+){3}, port \d+", "ADDRESS"),
+    (r"\S+ is \d+(\.\d+){3}, port \d+", "ADDRESS"),
     (r"\(Linux [^)]*\)", "(SYSTEM)"),
     (r"\S+ \([\w/]+\) on /\S*", "FILESYSTEM"),
     (r"\d\.\d\d s (behind|ahead of)", "CLOCK"),

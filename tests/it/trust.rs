@@ -127,7 +127,7 @@ fn what_others_can_write_in_the_state_folder_is_refused() {
 }
 
 /// The most memory that a process has had, while it runs.
-fn peak_bytes(child: &mut Child) -> u64 {
+pub fn peak_bytes(child: &mut Child) -> u64 {
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();

@@ -83,7 +83,7 @@ fn state_folder(context: &Context, findings: &mut Findings<'_>) -> Result<Folder
                 .ok("state folder", format!("{dir}: private, on a local disk, {} free", ui::size(free)))?;
         }
         Err(error) => {
-            findings.advise("state folder", format!("{dir}: its room is not known: {error}"), Vec::new())?
+            findings.advise("state folder", format!("{dir}: its room is not known: {error}"), Vec::new())?;
         }
     }
     Ok(Folder::Usable)

@@ -58,6 +58,9 @@ pub(super) fn examine(
             return nothing_else(findings, host, targets, "there is no connection");
         }
     };
+    if host.host.is_local() {
+        findings.ok("connection", "none is needed: it is this machine, without ssh")?;
+    }
     if !programs(context, findings, host, &mut connection, &watch)? {
         let because = "programs are missing there";
         return each_not_tried(findings, host, targets, because);
@@ -68,13 +71,13 @@ pub(super) fn examine(
     Ok(())
 }
 
-/// A halt as a fault with its message; a signal and errors of our own end the whole command.
+/// A halt as a fault with its message; a signal alone ends the whole command.
 fn said(halt: Halt) -> Result<Met> {
     match halt {
         Halt::Fault(met) => Ok(met),
         Halt::Cut(why) => Ok(Met::new(Fault::HostUnreachable, why)),
         Halt::Signal(exit) => Err(crate::error::Error::new(exit, "stopped by a signal")),
-        Halt::Error(error) => Err(error),
+        Halt::Error(error) => Ok(Met::new(Fault::HostUnreachable, error.to_string())),
     }
 }
 
@@ -313,7 +316,14 @@ fn examine_target(
     findings.ok("path", format!("a folder{leads}"))?;
     file_system(context, findings, target, &view)?;
     room(context, findings, target, &view)?;
-    match lock::keep_out(&context.state_dir, &target.host, &target.group)? {
+    let kept = match lock::keep_out(&context.state_dir, &target.host, &target.group) {
+        Ok(kept) => kept,
+        Err(error) => {
+            findings.fail_by("lock", &error)?;
+            return findings.not_tried(&["writing"], "the lock cannot be taken");
+        }
+    };
+    match kept {
         Ok(kept) => {
             findings.ok("lock", "free")?;
             writing(context, findings, target, connection, (&view, place), watch)?;

@@ -301,10 +301,13 @@ fn obstacle(facts: &Facts, record: &HostRecord) -> Option<&'static str> {
     }
 }
 
-/// The rate at which a host was copied to: the last day's, else the last week's, else the last month's.
+/// The rate at which a host was copied to: the last day's, else the last week's, else the last month's. One that
+/// nothing was copied to yet is taken to be as fast as the others.
 fn rate(facts: &Facts, record: &HostRecord, now: Timestamp) -> Option<u64> {
-    PERIODS.iter().find_map(|(_, days)| {
-        Work::since(day_of(now) - days, Some(&record.host), &facts.days).rate_bytes_per_s()
+    [Some(&record.host), None].into_iter().find_map(|host| {
+        PERIODS
+            .iter()
+            .find_map(|(_, days)| Work::since(day_of(now) - days, host, &facts.days).rate_bytes_per_s())
     })
 }
 
@@ -329,7 +332,7 @@ fn all_queues(hosts: &[HostLine], now: Timestamp) -> Waiting {
             }
         }
     }
-    if seconds > 0 && empty == Expected::Now {
+    if copies > 0 && empty == Expected::Now {
         empty = forecast::after(now, seconds as f64).into();
     }
     Waiting { copies, bytes, empty }

@@ -146,7 +146,7 @@ fn rooms(rooms: &[RoomLine]) -> String {
                 room.used_percent.map_or_else(unknown, |percent| format!("{percent} %")),
                 format!("{} %", room.limit_percent),
                 room.free_bytes.map_or_else(unknown, ui::size),
-                room.seen_at.map_or_else(|| "not yet".to_owned(), |at| minute(at)),
+                room.seen_at.map_or_else(|| "not yet".to_owned(), minute),
                 expected(&room.limit),
             ]
         })

@@ -17,9 +17,13 @@ use super::{build_release, root, shell, target_dir};
 
 /// build the release binary, check that it is static, and put it into target/dist, also as a tar with completions,
 /// units, README, licence and sums
-#[derive(FromArgs)]
+#[derive(Default, FromArgs)]
 #[argh(subcommand, name = "dist")]
-pub(crate) struct Dist {}
+pub(crate) struct Dist {
+    /// pack this binary instead of building one
+    #[argh(option)]
+    binary: Option<Utf8PathBuf>,
+}
 
 /// Where the units of the tar look for the binary and the state folder; `minidvodbcopy crontab --systemd` prints
 /// them for any other place.
@@ -37,7 +41,10 @@ const UNITS: [(&str, &str); 4] = [
 
 impl Dist {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let built = build_release()?;
+        let built = match &self.binary {
+            Some(binary) => binary.clone(),
+            None => build_release()?,
+        };
         check_static(&built)?;
         let folder = target_dir()?.join("dist");
         fs::create_dir_all(&folder).with_context(|| format!("{folder}: cannot be made"))?;

@@ -39,7 +39,7 @@ impl Test {
 impl Ci {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         Test {}.run()?;
-        step("dist", || dist::Dist {}.run())
+        step("dist", || dist::Dist::default().run())
     }
 }
 
