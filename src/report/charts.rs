@@ -112,6 +112,7 @@ pub fn lines(chart: &Lines<'_>, number: &dyn Fn(f64) -> String) -> Result<Drawin
         let top = chart.top.unwrap_or(if highest > 0.0 { highest * 1.1 } else { 1.0 });
         let mut axes = ChartBuilder::on(area)
             .margin(8)
+            .margin_top(14)
             .margin_right(22)
             .x_label_area_size(28)
             .y_label_area_size(62)
