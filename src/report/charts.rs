@@ -112,6 +112,7 @@ pub fn lines(chart: &Lines<'_>, number: &dyn Fn(f64) -> String) -> Result<Drawin
         let top = chart.top.unwrap_or(if highest > 0.0 { highest * 1.1 } else { 1.0 });
         let mut axes = ChartBuilder::on(area)
             .margin(8)
+            .margin_top(14)
             .margin_right(22)
             .x_label_area_size(28)
             .y_label_area_size(62)
@@ -188,7 +189,8 @@ pub struct Bar {
 /// Bars, one below the other.
 pub fn bars(bars: &[Bar], series: usize) -> Result<Drawing> {
     const STEP: u32 = 42;
-    const LABEL_CHARACTERS: usize = 40;
+    const LABEL_CHARACTERS: usize = 36;
+    const LEFT: i32 = 2;
     let height = STEP * u32::try_from(bars.len()).unwrap_or(1).max(1);
     let longest = bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
     Drawing::draw(height, |area| {
@@ -197,11 +199,11 @@ pub fn bars(bars: &[Bar], series: usize) -> Result<Drawing> {
         let right = i32::try_from(WIDTH)? - 2;
         for (index, bar) in bars.iter().enumerate() {
             let top = i32::try_from(index)? * i32::try_from(STEP)?;
-            let width = (bar.value / longest * f64::from(right)).max(2.0) as i32;
-            area.draw(&Text::new(clipped(&bar.label, LABEL_CHARACTERS), (0, top + 2), words.clone()))?;
+            let width = (bar.value / longest * f64::from(right - LEFT)).max(2.0) as i32;
+            area.draw(&Text::new(clipped(&bar.label, LABEL_CHARACTERS), (LEFT, top + 2), words.clone()))?;
             area.draw(&Text::new(bar.value_text.clone(), (right, top + 2), at_right.clone()))?;
             let colour = SERIES[series.min(SERIES_MAX - 1)];
-            area.draw(&Rectangle::new([(0, top + 22), (width, top + 34)], colour.filled()))?;
+            area.draw(&Rectangle::new([(LEFT, top + 22), (LEFT + width, top + 34)], colour.filled()))?;
         }
         Ok(())
     })

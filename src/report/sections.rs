@@ -54,6 +54,7 @@ fn shown_kind(kind: Kind) -> (&'static str, &'static str, &'static str) {
 
 fn numbers(facts: &Facts) -> Markup {
     let of = |kinds: &[Kind]| facts.count(|tally| kinds.contains(&tally.kind));
+    let for_person = facts.count(forecast::waits_for_person);
     let bytes: u64 = facts
         .tallies
         .iter()
@@ -63,8 +64,8 @@ fn numbers(facts: &Facts) -> Markup {
         ul.numbers {
             li { strong { (of(&[Kind::Full, Kind::Recopy, Kind::RecopyPerson])) } "copies full" }
             li { strong { (of(&[Kind::New])) } "new" }
-            li { strong { (of(&[Kind::Retry])) } "tried again by themselves" }
-            li { strong { (of(&[Kind::Person, Kind::RecopyPerson])) } "wait for a person" }
+            li { strong { (of(&[Kind::Retry, Kind::Person, Kind::RecopyPerson]) - for_person) } "wait, and go on by themselves" }
+            li { strong { (for_person) } "wait for a person" }
             li { strong { (ui::size(bytes)) } "in full copies" }
             li { strong { (facts.minidvodbs) } "minidvodbs known" }
             @if let Some((_, ahead)) = &facts.database {
