@@ -163,6 +163,11 @@ pub(super) fn room(key: (&str, &str, i32), bytes: &[u8]) -> Result<RoomSeen, Fai
 pub(super) fn put_room(tables: &mut WriteTables<'_>, seen: &RoomSeen) -> Result<(), Failure> {
     debug_assert_eq!(tables::ROOMS.name(), "rooms.1");
     let key = (seen.host.as_str(), seen.file_system.mount_point.as_str(), seen.day);
+    let known = tables.rooms.table.get(&key)?.map(|known| room(key, known.value())).transpose()?;
+    if known.is_some_and(|known| known.at > seen.at) {
+        // Another pass has looked later, and has written it down before.
+        return Ok(());
+    }
     let bytes = encode_value::<RoomRecord>(&room_place(key), seen)?;
     tables.rooms.put(&key, &bytes.as_slice())?;
     let past: Vec<i32> = tables

@@ -191,6 +191,7 @@ fn of_each_day_the_room_seen_last_is_kept_and_the_oldest_days_go() {
     };
     see(10, 8);
     see(20, 7);
+    see(15, 99);
     see(86_400, 6);
     assert_eq!(free(), [(0, 7), (1, 6)]);
     see(86_400 * 801, 5);

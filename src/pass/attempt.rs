@@ -13,12 +13,13 @@ use crate::ledger::{Change, Failure, Look as _};
 use crate::lock;
 use crate::model::{
     AbsolutePath, Attempt, Copy, CopyState, Minidvodb, Outcome, Phase, Publishing, Target, Verified, Verify,
+    staging_path,
 };
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
 use crate::transfer::source::{Kind, Roots, Source, Staged};
-use crate::transfer::stream::{self, Parcel};
+use crate::transfer::stream::{self, End, Parcel, Streamed};
 use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
 use crate::ui;
 
@@ -56,6 +57,8 @@ struct Sent {
     checksums: Checksums,
     /// What writes them to the disk there.
     flusher: Option<Flusher>,
+    /// Whether everything was sent in one go, and nothing went wrong with it.
+    is_at_once: bool,
 }
 
 /// An attempt under way.
@@ -281,7 +284,7 @@ impl<'p> Run<'_, 'p> {
         self.expect_unchanged(minidvodb, &source)?;
         manifest::write(&self.context().state_dir, &self.ledger_id, &self.copy, &source, &checksums)?;
         self.enter(Phase::Flushing);
-        destination::flushed(&mut connection, flush_patience(source.bytes()), &self.watch)?;
+        self.expect_flushed(&mut connection, &source)?;
         self.publish(connection, &view, staged, how)
     }
 
@@ -388,7 +391,8 @@ impl<'p> Run<'_, 'p> {
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
         let head_start = self.head_start(connection, view, &job, staged)?;
         let mut checksums = self.rsync(connection, &job)?;
-        checksums.add(head_start);
+        let is_at_once = view.staging.is_none() && head_start.end != End::Unknown;
+        checksums.add(head_start.checksums);
         if view.staging.is_some() {
             let place = self.place();
             destination::remove_partials(
@@ -400,7 +404,7 @@ impl<'p> Run<'_, 'p> {
                 &self.watch,
             )?;
         }
-        Ok(Sent { staged, checksums, flusher })
+        Ok(Sent { staged, checksums, flusher, is_at_once })
     }
 
     /// Many small files go out as one stream, where nothing is there yet; rsync does all the rest.
@@ -410,18 +414,22 @@ impl<'p> Run<'_, 'p> {
         view: &View,
         job: &Job<'_>,
         staged: Identity,
-    ) -> Result<Checksums, Halt> {
+    ) -> Result<Streamed, Halt> {
         if view.staging.is_some() || job.bwlimit.is_some() || !stream::is_worth_while(job.source) {
-            return Ok(Checksums::default());
+            return Ok(Streamed::default());
         }
         let parcel = Parcel { source: job.source, to: job.to, staged, wants_checksums: job.wants_checksums };
         let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
-        let (sent, checksums) = stream::send(connection, &parcel, &context.setting, &self.watch, |bytes| {
+        let streamed = stream::send(connection, &parcel, &context.setting, &self.watch, |bytes| {
             attempt.sent_bytes = bytes;
             show.streamed(lock, bytes);
         })?;
-        self.attempt.sent_bytes = sent;
-        Ok(checksums)
+        self.attempt.sent_bytes = streamed.bytes;
+        if streamed.end == End::Unknown {
+            // Its tar could write over what rsync sends, and even after the rename.
+            destination::end_orphans(connection, view, self.place(), self.setting(), &self.watch)?;
+        }
+        Ok(streamed)
     }
 
     /// rsync sends; what it has sent is shown as it goes.
@@ -486,8 +494,7 @@ impl<'p> Run<'_, 'p> {
         source: &Source,
         sent: Sent,
     ) -> Result<(Verified, Checksums), Halt> {
-        let was_sent_at_once = view.staging.is_none();
-        let how = verification(self.served.target.verify, was_sent_at_once);
+        let how = verification(self.served.target.verify, sent.is_at_once);
         let folder = destination::staging_folder(self.place());
         self.enter_with(Phase::Verifying, if how == Verify::Quick { 0 } else { source.bytes() });
         // rsync's comparison has its own way with names such as `a[b]c`: the shell takes them as they are.
@@ -566,6 +573,21 @@ impl<'p> Run<'_, 'p> {
             }
             None => Err(Halt::fault(Fault::SourceMissing, "the minidvodb is not in the list any more")),
         }
+    }
+
+    /// A disk that could not be written has lost something that the host still shows: what was staged cannot be
+    /// trusted by anybody, and goes.
+    fn expect_flushed(&mut self, connection: &mut Connection, source: &Source) -> Result<(), Halt> {
+        let flushed = destination::flushed(connection, flush_patience(source.bytes()), &self.watch);
+        if let Err(Halt::Fault(met)) = &flushed
+            && met.fault.scope() != Scope::Host
+        {
+            let path = staging_path(&self.copy.path, &self.ledger_id, &self.copy.name);
+            let (id, setting, watch) = (self.ledger_id.as_str(), self.setting(), &self.watch);
+            let removed = destination::remove_staging(connection, &path, id, setting, watch);
+            self.copy.is_suspicious |= !matches!(removed, Ok(true));
+        }
+        flushed
     }
 
     fn publish(

@@ -329,10 +329,16 @@ pub fn make_staging(
     });
     let script = format!(
         "cd -P -- {} || exit 1
-{seen}for d in ./{top} ./{ledger} ./{staging}; do
-  [ -L \"$d\" ] && {{ echo \"$d is a symlink, which is not followed\"; exit 1; }}
-  [ -d \"$d\" ] || mkdir -- \"$d\" || exit
-  [ -O \"$d\" ] || {{ echo \"$d belongs to another user\"; exit 1; }}
+{seen}n=0
+while n=$((n+1)) r=0; do
+  for d in ./{top} ./{ledger} ./{staging}; do
+    [ -L \"$d\" ] && {{ echo \"$d is a symlink, which is not followed\"; exit 1; }}
+    [ -d \"$d\" ] || mkdir -- \"$d\" || {{ r=$?; break; }}
+    [ -O \"$d\" ] || {{ echo \"$d belongs to another user\"; exit 1; }}
+  done
+  # Another group's pass may tidy the folders away between two steps.
+  [ $r != 0 ] || break
+  [ $n -lt 3 ] || exit $r
 done
 stat -c '%d %i' -- ./{staging}",
         quote(&view.at)
@@ -405,7 +411,10 @@ rm -f -- \"$t\"",
     expect_done(connection, "remove-partials", &script, "removing partial files", setting, watch)
 }
 
-/// A loop at the destination that writes to the disk what arrives, while more arrives.
+/// A loop at the destination that writes to the disk what arrives, while more arrives. A disk's error is told once
+/// only, to whoever asks first: so the loop keeps it, until [`begin_flush`] asks for it. Asked to end, it
+/// finishes what it is at, and becomes a program whose name says how that went; where it is gone, somebody has
+/// killed it.
 #[derive(Debug)]
 pub struct Flusher {
     pid: u32,
@@ -425,7 +434,17 @@ pub fn flush_meanwhile(
 ) -> Result<Option<Flusher>, Halt> {
     let script = format!(
         "cd /
-while kill -0 $$ 2>/dev/null; do sleep {FLUSH_EVERY_S}; sync -f -- {}; done >/dev/null 2>&1 &
+( trap 'end=1' TERM
+while [ -z \"$end\" ]; do
+  kill -0 $$ || exit
+  sleep {FLUSH_EVERY_S} & wait $!
+  [ -z \"$end\" ] || break
+  sync -f -- {} && continue
+  [ $? -le 128 ] || exit
+  trap '' TERM
+  exec tail --pid=$$ -f /dev/null
+done
+exec sleep 60 ) >/dev/null 2>&1 &
 echo $!",
         quote(&view.below(&place.staging()))
     );
@@ -443,7 +462,15 @@ pub fn begin_flush(
     place: Place<'_>,
     flusher: Option<Flusher>,
 ) -> Result<(), Halt> {
-    let end = flusher.map_or_else(String::new, |Flusher { pid }| format!("kill {pid} 2>/dev/null\n"));
+    let end = flusher.map_or_else(String::new, |Flusher { pid }| {
+        format!(
+            "kill {pid} 2>/dev/null
+while c=; {{ read -r c < /proc/{pid}/comm; }} 2>/dev/null; case $c in sleep|tail|'') false;; esac; do sleep 0.02; done
+kill -9 {pid} 2>/dev/null
+case $c in sleep) ;; tail) echo 'it refused while files were sent'; exit 1;; *) exit 137;; esac
+"
+        )
+    });
     let script = format!("{end}cd -P -- {} && sync -f -- ./{}", quote(&view.at), quote(&place.staging()));
     connection.send("flush", &script)
 }

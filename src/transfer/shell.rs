@@ -25,6 +25,8 @@ const GREETING_MAX_BYTES: usize = 16 * 1024;
 const ANSWER_MAX_BYTES: usize = 1024 * 1024;
 /// The mark, and behind it a blank, the status and a newline: while they may still be coming, so much is kept.
 const STATUS_MAX_BYTES: usize = 16;
+/// The most that a script's number and the dash before it take.
+const NUMBER_MAX_BYTES: usize = 21;
 /// The most that the list of a folder may have: some two million files.
 const LONG_ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// The most of a login shell's rubbish that is shown, and of what a failed script printed.
@@ -52,6 +54,8 @@ pub struct Connection {
     process: Process,
     stdin: ChildStdin,
     mark: String,
+    /// The number of the script sent last: what an earlier one, given up, still says is not taken for its answer.
+    number: u64,
     received: Vec<u8>,
     /// The short name of the script sent last, and when that was.
     asked: (&'static str, Instant),
@@ -84,6 +88,7 @@ impl Connection {
             process,
             stdin,
             mark,
+            number: 0,
             received: Vec::new(),
             asked: ("", Instant::now()),
             socket_dir,
@@ -138,10 +143,11 @@ impl Connection {
     /// Starts a script; [`Self::answer`] waits for its end.
     pub(super) fn send(&mut self, name: &'static str, script: &str) -> Result<(), Halt> {
         self.asked = (name, Instant::now());
+        self.number += 1;
         let body = if script.is_empty() { ":" } else { script };
         let framed = format!(
-            "(\nLC_ALL=C; export LC_ALL; umask 077\n{body}\n) </dev/null 2>&1\nprintf '\\n%s %d\\n' {} \"$?\"\n",
-            self.mark
+            "(\nLC_ALL=C; export LC_ALL; umask 077\n{body}\n) </dev/null 2>&1\nprintf '\\n%s %d\\n' {}-{} \"$?\"\n",
+            self.mark, self.number
         );
         let written = self.stdin.write_all(framed.as_bytes()).and_then(|()| self.stdin.flush());
         written.map_err(|_| self.lost())
@@ -217,7 +223,7 @@ impl Connection {
         watch: &Watch,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<Answer, Halt> {
-        let kept = self.mark.len() + STATUS_MAX_BYTES;
+        let kept = self.mark.len() + NUMBER_MAX_BYTES + STATUS_MAX_BYTES;
         let (mut heard_at, mut taken, mut searched) = (Instant::now(), 0usize, 0usize);
         loop {
             if let Some(answer) = self.take_answer(&mut searched) {
@@ -271,7 +277,7 @@ impl Connection {
 
     /// The answer up to the mark, if the mark has come.
     fn take_answer(&mut self, searched: &mut usize) -> Option<Answer> {
-        let mark = format!("\n{} ", self.mark);
+        let mark = format!("\n{}-{} ", self.mark, self.number);
         let from = searched.saturating_sub(mark.len());
         let Some(found) = find(&self.received[from..], mark.as_bytes()) else {
             *searched = self.received.len();
@@ -287,6 +293,14 @@ impl Connection {
         let rest = self.received.split_off(status_at + length + 1);
         let mut output = std::mem::replace(&mut self.received, rest);
         output.truncate(at);
+        // The end of a script that was given up before.
+        let earlier = format!("\n{}-", self.mark);
+        while let Some(found) = find(&output, earlier.as_bytes()) {
+            let line = found + 1;
+            let end =
+                output[line..].iter().position(|&b| b == b'\n').map_or(output.len(), |at| line + at + 1);
+            output.drain(..end);
+        }
         Some(Answer { status, output })
     }
 

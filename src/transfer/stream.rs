@@ -13,10 +13,12 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ChildStdin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -34,8 +36,16 @@ const FILE_MAX_BYTES: u64 = 1024 * 1024;
 const FILES_MIN: usize = 1000;
 /// Before a word is sent, the far end has to have said that it is ready.
 const READY: &str = "ready";
+/// What the far end says where it cannot take a stream.
+const NO_TAR: &str = "no GNU tar";
+/// What the far end says last, with the tar's status: that tar is gone then.
+const ENDED: &str = "tar ended with";
+/// After the far end's end, what is being read of the source is given so long.
+const LAST_READ: Duration = Duration::from_secs(2);
 /// So much of what the far end says is kept.
 const SAID_MAX_BYTES: usize = 16 * 1024;
+/// So much of what it says last is kept.
+const LAST_WORDS_BYTES: usize = 256;
 /// Bytes are handed to ssh in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -61,9 +71,31 @@ fn goes_in(entry: &Entry) -> bool {
     entry.kind == Kind::File && entry.size <= FILE_MAX_BYTES && entry.mtime.0 >= 0
 }
 
-/// Sends the small files; `progress` is told the bytes that have gone out so far. Returns the bytes of files
-/// that went out, with the checksums of those files. Where the far end has no GNU tar, or anything else is in
-/// the way, less goes out, or nothing.
+/// What went out.
+#[derive(Debug, Default)]
+pub struct Streamed {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// The checksums of those files, where they were asked for.
+    pub checksums: Checksums,
+    /// How it ended there.
+    pub end: End,
+}
+
+/// How a stream ended at the far end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// There was none.
+    #[default]
+    NotBegun,
+    /// All of it was unpacked.
+    Done,
+    /// Nobody knows, or something went wrong: its tar may be at work still.
+    Unknown,
+}
+
+/// Sends the small files; `progress` is told the bytes that have gone out so far. Where the far end has no GNU
+/// tar, or anything else is in the way, less goes out, or nothing.
 ///
 /// # Errors
 /// A halt that the watch is due, or that this machine is the reason of.
@@ -73,8 +105,8 @@ pub fn send(
     setting: &Setting,
     watch: &Watch,
     mut progress: impl FnMut(u64),
-) -> Result<(u64, Checksums), Halt> {
-    let nothing = || Ok((0, Checksums::default()));
+) -> Result<Streamed, Halt> {
+    let nothing = || Ok(Streamed::default());
     let Some(socket_dir) = connection.socket_dir.clone() else { return nothing() };
     let command = ssh::client(&connection.host, &socket_dir)?;
     let (mut process, stdin) = Process::start(command, &connection.group, setting, true)?;
@@ -84,22 +116,25 @@ pub fn send(
         || !is_ready(connection, &mut process, &mut said, setting, watch)?
     {
         tracing::info!("no stream: {}", said.text());
-        return nothing();
+        let end = if said.last_line() == NO_TAR { End::NotBegun } else { End::Unknown };
+        return Ok(Streamed { end, ..Streamed::default() });
     }
-    let (sent_bytes, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (packed, watched) = std::thread::scope(|scope| {
-        let pipe = Pipe { stdin, is_over: &is_over };
-        let packing = scope.spawn(|| pack(parcel, pipe, &sent_bytes));
-        let watched = attend(connection, &mut process, &mut said, setting, watch, &sent_bytes, &mut progress);
-        is_over.store(true, Ordering::Relaxed);
-        if watched.is_err() {
-            process.ask_to_end();
-        }
-        (packing.join().unwrap_or_default(), watched)
-    });
-    watched?;
-    tracing::info!("stream: {} bytes of files; the far end: {}", packed.0, said.text());
-    Ok(packed)
+    let state = Arc::new(State::default());
+    let packing = Packing::of(parcel, Pipe { stdin, state: Arc::clone(&state) });
+    let (sender, packed) = sync_channel(1);
+    // A source that hangs must not hold the pass up: whoever reads it is left behind then.
+    std::thread::spawn(move || sender.send(packing.run()));
+    let watched = attend(connection, &mut process, &mut said, setting, watch, &state, &mut progress);
+    state.is_over.store(true, Ordering::Relaxed);
+    if let Err(halt) = watched {
+        process.ask_to_end();
+        return Err(halt);
+    }
+    let checksums = packed.recv_timeout(LAST_READ).unwrap_or_default();
+    let bytes = state.file_bytes.load(Ordering::Relaxed);
+    let end = if said.last_line() == format!("{ENDED} 0") { End::Done } else { End::Unknown };
+    tracing::info!("stream: {bytes} bytes of files, {end:?}; the far end: {}", said.text());
+    Ok(Streamed { bytes, checksums, end })
 }
 
 /// What is done there. The shell has read all of it before it says that it is ready, so that what comes after
@@ -109,13 +144,14 @@ fn script(parcel: &Parcel<'_>) -> String {
         "{{
 LC_ALL=C; export LC_ALL; umask 077
 exec 2>&1
+unset TAR_OPTIONS TAPE POSIXLY_CORRECT
 cd -P -- {to} || exit
 [ \"$(stat -c '%d %i' -- .)\" = '{device} {inode}' ] || exit
 exec {MARK_FD}<. || exit
-case $(tar --version) in 'tar (GNU tar)'*) ;; *) echo 'no GNU tar'; exit;; esac
+case $(tar --version) in 'tar (GNU tar)'*) ;; *) echo '{NO_TAR}'; exit;; esac
 echo {READY}
 tar -x -p -b 512 --no-same-owner --warning=no-timestamp -f -
-echo \"tar ended with $?\"
+echo \"{ENDED} $?\"
 exit
 }}
 ",
@@ -125,22 +161,33 @@ exit
     )
 }
 
-/// The first of what the far end says.
+/// The first of what the far end says, and the last.
 #[derive(Default)]
-struct Said(Vec<u8>);
+struct Said {
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
 
 impl Said {
     fn add(&mut self, bytes: &[u8]) {
-        let room = SAID_MAX_BYTES.saturating_sub(self.0.len());
-        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let room = SAID_MAX_BYTES.saturating_sub(self.first.len());
+        self.first.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.last.extend_from_slice(bytes);
+        self.last.drain(..self.last.len().saturating_sub(LAST_WORDS_BYTES));
     }
 
     fn has_line(&self, line: &str) -> bool {
-        self.0.split(|&b| b == b'\n').any(|found| found == line.as_bytes())
+        self.first.split(|&b| b == b'\n').any(|found| found == line.as_bytes())
+    }
+
+    /// What it said last, if it ended that line.
+    fn last_line(&self) -> String {
+        let lines = self.last.strip_suffix(b"\n").unwrap_or_default();
+        String::from_utf8_lossy(lines.rsplit(|&b| b == b'\n').next().unwrap_or_default()).into_owned()
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0).trim().to_owned()
+        String::from_utf8_lossy(&self.first).trim().to_owned()
     }
 }
 
@@ -174,7 +221,7 @@ fn attend(
     said: &mut Said,
     setting: &Setting,
     watch: &Watch,
-    sent_bytes: &AtomicU64,
+    state: &State,
     progress: &mut impl FnMut(u64),
 ) -> Result<(), Halt> {
     let mut dog = rsync::Watchdog::new(Some(setting.limits.stall));
@@ -187,29 +234,42 @@ fn attend(
         watch.check()?;
         connection.check_guard()?;
         dog.look(|| {
-            let sent = sent_bytes.load(Ordering::Relaxed);
-            progress(sent);
-            Some(sent)
+            progress(state.file_bytes.load(Ordering::Relaxed));
+            Some(state.written_bytes.load(Ordering::Relaxed))
         })?;
     }
 }
 
-/// ssh's standard input, written to without ever being waited for blindly. Once it is over nothing is written
-/// any more, not even the end that the archive gets when it is dropped: that could pass for the rest of a file.
-struct Pipe<'a> {
-    stdin: ChildStdin,
-    is_over: &'a AtomicBool,
+/// How far a stream is.
+#[derive(Debug, Default)]
+struct State {
+    /// Nothing may be written any more.
+    is_over: AtomicBool,
+    /// Bytes that ssh has taken.
+    written_bytes: AtomicU64,
+    /// Bytes of whole files.
+    file_bytes: AtomicU64,
 }
 
-impl Write for Pipe<'_> {
+/// ssh's standard input, written to without ever being waited for blindly. Once it is over nothing is written
+/// any more, not even the end that the archive gets when it is dropped: that could pass for the rest of a file.
+struct Pipe {
+    stdin: ChildStdin,
+    state: Arc<State>,
+}
+
+impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         loop {
-            if self.is_over.load(Ordering::Relaxed) {
+            if self.state.is_over.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             match self.stdin.write(bytes) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.state.written_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                    return Ok(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut wanted = [PollFd::from_borrowed_fd(self.stdin.as_fd(), PollFlags::OUT)];
                     // Whatever becomes of it, the next try tells.
@@ -217,7 +277,7 @@ impl Write for Pipe<'_> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.is_over.store(true, Ordering::Relaxed);
+                    self.state.is_over.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
             }
@@ -229,37 +289,72 @@ impl Write for Pipe<'_> {
     }
 }
 
-/// Writes the archive, until it is done or cannot be written any more.
-fn pack(parcel: &Parcel<'_>, pipe: Pipe<'_>, sent_bytes: &AtomicU64) -> (u64, Checksums) {
-    let is_over = pipe.is_over;
-    let mut checksums = Checksums::default();
-    if parcel.wants_checksums {
-        "xxh128".clone_into(&mut checksums.algorithm);
+/// What writes the archive: it has all that it needs, so that it can be left behind.
+struct Packing {
+    folder: Utf8PathBuf,
+    entries: Vec<Entry>,
+    wants_checksums: bool,
+    pipe: Pipe,
+}
+
+/// Ends a stream where its archive is dropped before its time, whyever that is.
+struct EndedEarly(Option<Arc<State>>);
+
+impl Drop for EndedEarly {
+    fn drop(&mut self) {
+        if let Some(state) = &self.0 {
+            state.is_over.store(true, Ordering::Relaxed);
+        }
     }
-    let packed = (|| -> io::Result<()> {
+}
+
+impl Packing {
+    fn of(parcel: &Parcel<'_>, pipe: Pipe) -> Self {
+        Self {
+            folder: parcel.source.folder.clone(),
+            entries: parcel.source.entries.iter().filter(|entry| goes_in(entry)).cloned().collect(),
+            wants_checksums: parcel.wants_checksums,
+            pipe,
+        }
+    }
+
+    /// Writes until it is done or cannot be written any more; says the checksums of what went out.
+    fn run(self) -> Checksums {
+        let mut checksums = Checksums::default();
+        if self.wants_checksums {
+            "xxh128".clone_into(&mut checksums.algorithm);
+        }
+        if let Err(error) = self.write(&mut checksums) {
+            tracing::info!("the stream was broken off: {error}");
+        }
+        checksums
+    }
+
+    fn write(self, checksums: &mut Checksums) -> io::Result<()> {
+        let Self { folder, entries, wants_checksums, pipe } = self;
         rustix::io::ioctl_fionbio(&pipe.stdin, true)?;
+        let state = Arc::clone(&pipe.state);
         let mut archive = tar::Builder::new(BufWriter::with_capacity(PIECE_BYTES, pipe));
-        for entry in parcel.source.entries.iter().filter(|entry| goes_in(entry)) {
-            let Some(file) = open(&parcel.source.folder, entry) else { continue };
-            let hasher = parcel.wants_checksums.then(Xxh3::new);
-            let mut reader = Exactly { file, left: entry.size, hasher, is_over };
+        // Declared after the archive: dropped before it.
+        let mut ended_early = EndedEarly(Some(Arc::clone(&state)));
+        for entry in entries {
+            let Some(file) = open(&folder, &entry) else { continue };
+            let hasher = wants_checksums.then(Xxh3::new);
+            let mut reader = Exactly { file, left: entry.size, hasher, state: &state };
             if entry.mtime.1 != 0 {
                 // What rsync sets of a file that it does not send is the seconds only.
                 let mtime = format!("{}.{:09}", entry.mtime.0, entry.mtime.1);
                 archive.append_pax_extensions([("mtime", mtime.as_bytes())])?;
             }
-            archive.append_data(&mut header(entry), OsStr::from_bytes(&entry.path), &mut reader)?;
-            sent_bytes.fetch_add(entry.size, Ordering::Relaxed);
+            archive.append_data(&mut header(&entry), OsStr::from_bytes(&entry.path), &mut reader)?;
+            state.file_bytes.fetch_add(entry.size, Ordering::Relaxed);
             if let Some(hasher) = reader.hasher {
-                checksums.by_path.insert(entry.path.clone(), format!("{:032x}", hasher.digest128()));
+                checksums.by_path.insert(entry.path, format!("{:032x}", hasher.digest128()));
             }
         }
+        ended_early.0 = None;
         archive.into_inner()?.flush()
-    })();
-    if let Err(error) = packed {
-        tracing::info!("the stream was broken off: {error}");
     }
-    (sent_bytes.load(Ordering::Relaxed), checksums)
 }
 
 /// A file of the source, if it is still the one that was seen. rsync speaks of it where it is not, or cannot be
@@ -286,12 +381,12 @@ struct Exactly<'a> {
     file: File,
     left: u64,
     hasher: Option<Xxh3>,
-    is_over: &'a AtomicBool,
+    state: &'a State,
 }
 
 impl Exactly<'_> {
     fn give_up(&self, error: io::Error) -> io::Error {
-        self.is_over.store(true, Ordering::Relaxed);
+        self.state.is_over.store(true, Ordering::Relaxed);
         error
     }
 }

@@ -264,6 +264,54 @@ fn a_killed_session_of_the_stream_is_no_persons_business() {
     expect_full(&world, "checksum");
 }
 
+/// The far end's tar is left alone with a part of the stream, and stands still: it must not write when rsync has
+/// made everything whole.
+#[test]
+fn a_tar_that_has_lost_its_stream_is_ended_before_rsync_begins() {
+    let world = with_tar_that(
+        "head -c 600000 > part; exec 3<part; rm part; sh -c 'kill -9 $PPID; sleep 2; exec TAR -x -p -f - <&3' &\nsleep 9",
+    );
+    world.run(&["run"]);
+    world.ok(&["copy", "ThreePi", HOST, world.there().as_str()]);
+    expect_full(&world, "checksum");
+    std::thread::sleep(Duration::from_secs(3));
+    expect_full(&world, "checksum");
+}
+
+#[test]
+fn a_killed_client_of_the_stream_is_made_good_by_rsync_and_its_tar_does_not_come_back() {
+    let mut world = world();
+    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
+    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    let pass = world.start(&["run"]);
+    gate.wait(1);
+    let client = slow::child_with(&pass, "EscapeChar=none -- ipp0222").unwrap();
+    processes::signal(client, processes::Signal::KILL).unwrap();
+    finish(pass).expect(0);
+    expect_full(&world, "checksum");
+    gate.open();
+    assert!(world.sshd().wait_until_idle(Duration::from_secs(30)));
+    expect_full(&world, "checksum");
+}
+
+#[test]
+fn a_stream_whose_end_nobody_knows_is_verified_by_checksum() {
+    let mut world = with_tar_that("TAR \"$@\"; exit 1");
+    world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str(), "--verify", "quick"]);
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+    let _ = world.sshd();
+}
+
+#[test]
+fn the_far_accounts_own_options_for_tar_are_not_used() {
+    let mut world = world();
+    world.sshd().restart_with(&["SetEnv \"TAR_OPTIONS=--strip-components=1 -C /tmp\""]).unwrap();
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+    assert_eq!(streamed_bytes(&world), [slow::source_bytes(&world, "ThreePi.1")]);
+}
+
 #[test]
 fn a_source_that_changes_during_the_stream_is_a_retry() {
     let mut world = world();
