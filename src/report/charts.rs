@@ -130,7 +130,7 @@ pub fn lines(chart: &Lines<'_>, number: &dyn Fn(f64) -> String) -> Result<Drawin
             .draw()?;
         if let Some(limit) = chart.limit {
             let ends = [(first, limit), (last, limit)];
-            axes.draw_series(DashedLineSeries::new(ends, 8, 5, LIMIT.stroke_width(2)))?;
+            axes.draw_series(DashedLineSeries::new(ends, 8, 5, LIMIT.stroke_width(3)))?;
         }
         for (index, line) in chart.lines.iter().take(SERIES_MAX).enumerate() {
             draw_line(&mut axes, index, &line.points)?;
