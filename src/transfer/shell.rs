@@ -19,6 +19,9 @@ use crate::error::IoContext as _;
 use crate::faults::Fault;
 use crate::model::Host;
 
+/// The most memory that a script there may use, in KiB: a tool that prints without end would otherwise fill the
+/// host's, should its shell keep what it says.
+const MEMORY_MAX_KIB: u64 = 2 * 1024 * 1024;
 /// The most that the answer to a greeting may have, in bytes.
 const GREETING_MAX_BYTES: usize = 16 * 1024;
 /// The most that a script's answer may have.
@@ -146,7 +149,7 @@ impl Connection {
         self.number += 1;
         let body = if script.is_empty() { ":" } else { script };
         let framed = format!(
-            "(\nLC_ALL=C; export LC_ALL; umask 077\n{body}\n) </dev/null 2>&1\nprintf '\\n%s %d\\n' {}-{} \"$?\"\n",
+            "(\nLC_ALL=C; export LC_ALL; umask 077; ulimit -v {MEMORY_MAX_KIB} 2>/dev/null\n{body}\n) </dev/null 2>&1\nprintf '\\n%s %d\\n' {}-{} \"$?\"\n",
             self.mark, self.number
         );
         let written = self.stdin.write_all(framed.as_bytes()).and_then(|()| self.stdin.flush());
