@@ -629,14 +629,13 @@ impl<'p> Run<'_, 'p> {
             dtime_s: self.began.elapsed().as_secs_f32(),
         };
         self.set_publishing(Some(publishing))?;
-        let replaces = self.copy.recopy().is_some() && view.published.is_some();
-        if replaces {
+        if self.copy.recopy().is_some() && view.published.is_some() {
             self.replace(&mut connection, view, staged)?;
         } else {
             let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
             destination::publish(&mut connection, view, place, staged, setting, watch)?;
         }
-        self.finish(connection, view, replaces, Finished::new(verified, staged))
+        self.finish(connection, view, Finished::new(verified, staged))
     }
 
     /// The folder has its name, on the disk.
@@ -644,12 +643,12 @@ impl<'p> Run<'_, 'p> {
         &mut self,
         mut connection: Connection,
         view: &View,
-        has_replaced: bool,
         mut finished: Finished,
     ) -> Result<Finished, Halt> {
         self.enter(Phase::Recording);
         manifest::promote(&self.context().state_dir, self.copy.id)?;
-        if has_replaced {
+        // An exchange that was cut off may have left the old folder behind, whoever has the name now.
+        if self.copy.recopy().is_some() {
             finished.replaced = Some(connection);
         } else {
             self.tidy(&mut connection, view);
@@ -693,9 +692,7 @@ impl<'p> Run<'_, 'p> {
             earlier_dtime_s: Some(publishing.dtime_s),
             ..Finished::new(publishing.verified, recopy::identity(publishing))
         };
-        // Nobody saw whether something was replaced; a folder that may be left over is looked for.
-        let may_have_replaced = self.copy.recopy().is_some();
-        self.finish(connection, view, may_have_replaced, finished)
+        self.finish(connection, view, finished)
     }
 
     fn is_as_in_manifest(&self, connection: &mut Connection, view: &View) -> Result<bool, Halt> {

@@ -345,7 +345,7 @@ stat -c '%d %i' -- ./{staging}",
     );
     let answer = connection.run("make-staging", &script, setting.limits.answer, watch)?;
     if answer.status == 0
-        && let Some(identity) = parse_identity(answer.text().trim())
+        && let Some(identity) = answer.text().lines().last().and_then(parse_identity)
     {
         return Ok(identity);
     }
