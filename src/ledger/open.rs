@@ -10,7 +10,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use fs2::FileExt as _;
-use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
+use redb::backends::InMemoryBackend;
+use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, StorageBackend as _};
 
 use super::change::Change;
 use super::look;
@@ -71,7 +72,13 @@ pub(super) fn read<T>(
     look: impl FnOnce(&Snapshot) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     guarded(|| {
-        let mut db = open_for_reading(ledger)?;
+        let mut db = match open_to_look(ledger)? {
+            Opened::File(db) => db,
+            Opened::Recovered(db, _) if fit_of(&db)? == migrations::Fit::Current => {
+                return look(&snapshot(&db)?);
+            }
+            Opened::Recovered(_, why) => return Err(why),
+        };
         if let migrations::Fit::Older { first_step } = fit_of(&db)? {
             drop(db);
             bring_up_to_date(ledger, first_step)?;
@@ -165,13 +172,13 @@ pub(super) fn migrate(db: &Database, steps: &[migrations::Step], to: u32) -> Res
 }
 
 /// A snapshot of a ledger of this program's schema.
-fn snapshot(db: &ReadOnlyDatabase) -> Result<Snapshot, Failure> {
+fn snapshot(db: &impl ReadableDatabase) -> Result<Snapshot, Failure> {
     let tables = ReadTables::open(&db.begin_read()?).map_err(no_ledger)?;
     Ok(Snapshot { tables })
 }
 
 /// Compares the tables of an older schema with their digests.
-fn check_older(db: &ReadOnlyDatabase) -> Result<(), Failure> {
+fn check_older(db: &impl ReadableDatabase) -> Result<(), Failure> {
     let txn = db.begin_read()?;
     let kept = look::kept_digests(&txn.open_table(tables::META)?)?;
     let found = ReadTables::digests_there(&txn)?;
@@ -195,38 +202,83 @@ fn no_ledger(failure: Failure) -> Failure {
     }
 }
 
+/// A ledger open for reading.
+enum Opened {
+    /// Its file.
+    File(ReadOnlyDatabase),
+    /// A sound copy in memory, where its file has to be recovered and can't be, for a full disk for one; and why.
+    Recovered(Database, Failure),
+}
+
 /// Opens for reading; after a kill, lets redb recover first.
 pub(super) fn open_for_reading(ledger: &Ledger) -> Result<ReadOnlyDatabase, Failure> {
+    match open_to_look(ledger)? {
+        Opened::File(db) => Ok(db),
+        Opened::Recovered(_, why) => Err(why),
+    }
+}
+
+fn open_to_look(ledger: &Ledger) -> Result<Opened, Failure> {
     match wait_for(ledger, || builder(false).open_read_only(&ledger.file)) {
         Err(Wait::Redb(DatabaseError::RepairAborted)) => {
-            rehearse_recovery(ledger)?;
-            drop(open_for_writing(ledger, true)?);
-            Ok(wait_for(ledger, || builder(false).open_read_only(&ledger.file))?)
+            let rehearsed = rehearse_recovery(ledger)?;
+            match (open_for_writing(ledger, true), rehearsed) {
+                (Err(why @ Failure::Unusable(_)), Some(db)) => return Ok(Opened::Recovered(db, why)),
+                (recovered, _) => drop(recovered?),
+            }
+            Ok(Opened::File(wait_for(ledger, || builder(false).open_read_only(&ledger.file))?))
         }
-        other => Ok(other?),
+        other => Ok(Opened::File(other?)),
     }
 }
 
 /// Lets redb recover a copy of a file that a killed process left, and looks whether it is a ledger then: a
-/// file that is not, or is damaged, is left untouched.
-fn rehearse_recovery(ledger: &Ledger) -> Result<(), Failure> {
-    let folder = ledger.file.parent().unwrap_or(&ledger.file);
-    let mut copy = tempfile::Builder::new()
-        .prefix(".ledger.copy.")
-        .tempfile_in(folder)
-        .or_configuration(format!("cannot write into {folder}"))?;
+/// file that is not, or is damaged, is left untouched. Gives the copy where it is small enough for memory.
+fn rehearse_recovery(ledger: &Ledger) -> Result<Option<Database>, Failure> {
     let mut file = fs::File::open(&ledger.file).or_configuration(format!("cannot open {}", ledger.file))?;
     let began = Instant::now();
     while file.try_lock_shared().is_err() && began.elapsed() < PATIENCE {
         std::thread::sleep(NAP);
     }
+    let meta = file.metadata().or_configuration(format!("cannot look at {}", ledger.file))?;
+    if meta.len() <= SMALL_BYTES {
+        let db = recovered_in_memory(file).map_err(|failure| match failure {
+            Failure::Unusable(why) => Failure::Unusable(format!("cannot copy {}: {why}", ledger.file)),
+            other => other,
+        })?;
+        expect_sound(&db)?;
+        return Ok(Some(db));
+    }
+    let folder = ledger.file.parent().unwrap_or(&ledger.file);
+    let mut copy = tempfile::Builder::new()
+        .prefix(".ledger.copy.")
+        .tempfile_in(folder)
+        .or_configuration(format!("cannot write into {folder}"))?;
     std::io::copy(&mut file, &mut copy).or_configuration(format!("cannot copy {}", ledger.file))?;
     drop(file);
     builder(true).open(copy.path())?.close()?;
-    let db = builder(false).open_read_only(copy.path())?;
-    match fit_of(&db)? {
-        migrations::Fit::Current => snapshot(&db)?.check_digests(),
-        migrations::Fit::Older { .. } => check_older(&db),
+    expect_sound(&builder(false).open_read_only(copy.path())?)?;
+    Ok(None)
+}
+
+/// A copy of the file in memory, recovered: that needs no room on a disk.
+fn recovered_in_memory(mut file: fs::File) -> Result<Database, Failure> {
+    use std::io::Read as _;
+    let unusable = |error: &dyn std::fmt::Display| Failure::Unusable(error.to_string());
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| unusable(&error))?;
+    drop(file);
+    let memory = InMemoryBackend::new();
+    let filled = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, &bytes));
+    filled.map_err(|error| unusable(&error))?;
+    Ok(builder(true).create_with_backend(memory)?)
+}
+
+/// Compares the tables of a recovered copy with their digests, whatever its schema.
+fn expect_sound(db: &impl ReadableDatabase) -> Result<(), Failure> {
+    match fit_of(db)? {
+        migrations::Fit::Current => snapshot(db)?.check_digests(),
+        migrations::Fit::Older { .. } => check_older(db),
     }
 }
 

@@ -58,7 +58,7 @@ fn check_full_disk(tool: &str, pattern: &str, hold: &Hold) {
     }
     let world = World::new();
     fs::create_dir(world.state()).unwrap();
-    let mount = Mount::tmpfs(&world.state(), "size=8m,mode=700");
+    let mount = Mount::tmpfs(&world.state(), "size=4m,mode=700");
     world.prepare("localhost", 3);
     let gate = Gate::closed(&world, tool, pattern, hold);
     let mut command = world.command(&["run"]);
@@ -69,12 +69,10 @@ fn check_full_disk(tool: &str, pattern: &str, hold: &Hold) {
     let ran = finish(pass).expect(78);
     assert!(ran.stderr.contains("No space left") || ran.stderr.contains("os error 28"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("damaged") && !ran.stderr.contains("bug"), "{}", ran.stderr);
-    // Looking may need room where the last commit was cut off: it says so then.
-    let looked = world.run(&["list", "--format", "json"]);
-    assert!(looked.code == 0 || looked.code == 78 && looked.stderr.contains("No space left"), "{looked:?}");
-    mount.empty();
+    // Looking needs no room.
     assert_eq!(world.list().len(), 3);
     world.ok(&["ledger", "check"]);
+    mount.empty();
     assert_eq!(world.copy(1)["state"], "new");
     world.ok(&["run"]);
     for id in 1..=3 {
