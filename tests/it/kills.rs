@@ -350,7 +350,7 @@ fn killed_at(host: &str, tool: &str, pattern: &str, hold: &Hold) -> Renamed {
     let pass = if host == "localhost" {
         world.command(&["run"]).env("PATH", gate.path()).spawn().unwrap()
     } else {
-        world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+        world.set_path_there(&gate.path());
         world.start(&["run"])
     };
     gate.wait(1);
@@ -418,7 +418,7 @@ fn stopped_at(tool: &str, pattern: &str, hold: &Hold) {
     let mut world = World::with_sshd();
     world.prepare(HOST, 1);
     let gate = Gate::closed(&world, tool, pattern, hold);
-    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    world.set_path_there(&gate.path());
     let pass = world.start(&["run"]);
     gate.wait(1);
     let children = processes::descendants(pass.id());

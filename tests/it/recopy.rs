@@ -139,7 +139,7 @@ impl Updated {
         if self.host == HERE {
             self.world.set("PATH", &path);
         } else {
-            self.world.sshd().restart_with(&[&format!("SetEnv \"PATH={path}\"")]).unwrap();
+            self.world.set_path_there(&path);
         }
     }
 

@@ -171,8 +171,7 @@ fn where_the_host_has_no_tar_rsync_sends_everything() {
         let bin = world.root.join("other-tar");
         fs::create_dir(&bin).unwrap();
         slow::write_program(&bin.join("tar"), script);
-        let path = format!("SetEnv \"PATH={bin}:{}\"", std::env::var("PATH").unwrap());
-        world.sshd().restart_with(&[&path]).unwrap();
+        world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
         world.ok(&["run"]).is_silent();
         expect_full(&world, "checksum");
         assert!(streamed_bytes(&world).is_empty());
@@ -188,8 +187,7 @@ fn with_tar_that(does: &str) -> World {
     let real = slow::real("tar");
     let script = format!("#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\n{does}\n");
     slow::write_program(&bin.join("tar"), &script.replace("TAR", real.as_str()));
-    let path = format!("SetEnv \"PATH={bin}:{}\"", std::env::var("PATH").unwrap());
-    world.sshd().restart_with(&[&path]).unwrap();
+    world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
     world
 }
 
@@ -235,7 +233,7 @@ struct Met {
 fn meet() -> Met {
     let mut world = world();
     let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::After);
-    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    world.set_path_there(&gate.path());
     let pass = world.start(&["run"]);
     gate.wait(1);
     Met { world, gate, pass }
@@ -300,7 +298,7 @@ fn a_tar_that_has_lost_its_stream_is_ended_before_rsync_begins() {
 fn a_killed_client_of_the_stream_is_made_good_by_rsync_and_its_tar_does_not_come_back() {
     let mut world = world();
     let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
-    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    world.set_path_there(&gate.path());
     let pass = world.start(&["run"]);
     gate.wait(1);
     let client = slow::child_with(&pass, "EscapeChar=none -- ipp0222").unwrap();
@@ -334,7 +332,7 @@ fn the_far_accounts_own_options_for_tar_are_not_used() {
 fn a_source_that_changes_during_the_stream_is_a_retry() {
     let mut world = world();
     let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
-    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    world.set_path_there(&gate.path());
     let pass = world.start(&["run"]);
     gate.wait(1);
     for number in [1100, 1101, 1102, 1103] {
@@ -353,7 +351,7 @@ fn a_source_that_changes_during_the_stream_is_a_retry() {
 fn the_far_end_does_nothing_in_a_folder_that_is_another_one_now() {
     let mut world = world();
     let gate = Gate::closed(&world, "tar", "*--version*", &Hold::Before);
-    world.sshd().restart_with(&[&format!("SetEnv \"PATH={}\"", gate.path())]).unwrap();
+    world.set_path_there(&gate.path());
     let pass = world.start(&["run"]);
     gate.wait(1);
     // It has looked by then, and holds the folder open: what it unpacks goes nowhere else.

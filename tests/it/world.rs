@@ -105,6 +105,12 @@ impl World {
         self.sshd.as_mut().expect("this world has no sshd")
     }
 
+    /// Lets the destination find its programs by another PATH from now on.
+    #[track_caller]
+    pub fn set_path_there(&mut self, path: &str) {
+        self.sshd().restart_with(&[&format!("SetEnv \"PATH={path}\"")]).unwrap();
+    }
+
     /// Sets a variable for every run from now on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
