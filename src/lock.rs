@@ -156,7 +156,6 @@ impl PassLock {
 /// Takes the lock for good, or says that another pass has it. One who only looks, or checks, has a shared lock and
 /// is waited for, within bounds; whoever has an exclusive one keeps it: that is how both are told apart.
 fn lock_for_good(file: &File) -> std::io::Result<bool> {
-    let is_busy = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
     let began = Instant::now();
     while began.elapsed() < WAIT_FOR_LOOKS {
         match fs2::FileExt::try_lock_exclusive(file) {
@@ -170,6 +169,11 @@ fn lock_for_good(file: &File) -> std::io::Result<bool> {
         std::thread::sleep(LOOK);
     }
     Ok(false)
+}
+
+/// Whether somebody else has a lock that was tried.
+fn is_busy(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::WouldBlock
 }
 
 /// The lock's file, made where there is none.
@@ -190,15 +194,6 @@ fn open_to_lock(state_dir: &Utf8Path, host: &Host, group: &Group) -> Result<(Fil
         .open(&path)
         .or_configuration(format!("cannot open the lock {path}"))?;
     Ok((file, path))
-}
-
-/// A lock that was tried: held by this file now, or by somebody else.
-fn taken(tried: std::io::Result<()>, file: File, path: &Utf8Path) -> Result<Result<File, String>> {
-    match tried {
-        Ok(()) => Ok(Ok(file)),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(Err(holders::holder_of(path))),
-        Err(error) => Err(error).or_configuration(format!("cannot lock {path}")),
-    }
 }
 
 /// Neither through a symlink, nor waiting for the other end of a pipe that stands there.
@@ -299,7 +294,11 @@ pub fn holder_now(state_dir: &Utf8Path, host: &Host, group: &Group) -> Option<St
 /// 78 where the file can't be made or locked at all.
 pub fn keep_out(state_dir: &Utf8Path, host: &Host, group: &Group) -> Result<Result<File, String>> {
     let (file, path) = open_to_lock(state_dir, host, group)?;
-    taken(fs2::FileExt::try_lock_shared(&file), file, &path)
+    match fs2::FileExt::try_lock_shared(&file) {
+        Ok(()) => Ok(Ok(file)),
+        Err(error) if is_busy(&error) => Ok(Err(holders::holder_of(&path))),
+        Err(error) => Err(error).or_configuration(format!("cannot lock {path}")),
+    }
 }
 
 /// The locks that are held, with their holders.

@@ -11,6 +11,7 @@ mod record;
 mod report;
 mod unexplained;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -162,25 +163,26 @@ impl Auditor<'_> {
             let Some(subject) = self.subject(id, host)? else { continue };
             let path = subject.copy.path.clone();
             let key = path.tidy();
-            let audited = match grounds.get(&key) {
-                Some(Some(ground)) => self.audit_copy(&mut connection, ground, &subject).map(Some),
-                Some(None) => Ok(None),
-                None => match self.look(&mut connection, host, &path) {
-                    Ok(ground) => {
-                        let audited = self.audit_copy(&mut connection, &ground, &subject).map(Some);
-                        grounds.insert(key.clone(), Some(ground));
-                        audited
-                    }
-                    Err(halt) => Err(halt),
-                },
+            let ground = match grounds.entry(key.clone()) {
+                Entry::Occupied(known) => Ok(known.into_mut().as_ref()),
+                Entry::Vacant(place) => {
+                    self.look(&mut connection, host, &path).map(|ground| place.insert(Some(ground)).as_ref())
+                }
+            };
+            let audited = match ground {
+                Ok(Some(ground)) => self.audit_copy(&mut connection, ground, &subject),
+                Ok(None) => {
+                    self.teller.note_left_out();
+                    continue;
+                }
+                Err(halt) => Err(halt),
             };
             match audited {
-                Ok(Some(checked)) => {
+                Ok(checked) => {
                     odd_in_a_row = 0;
                     self.take(checked)?;
                 }
-                Ok(None) => self.teller.note_left_out(),
-                Err(halt) if matches!(grounds.get(&key), Some(Some(_))) && is_of_one_copy(&halt) => {
+                Err(halt) if grounds.contains_key(&key) && is_of_one_copy(&halt) => {
                     self.leave_out(&subject, &halt)?;
                     (odd_in_a_row, was_odd) = (odd_in_a_row + 1, true);
                     // What the old one still says is an answer to what nobody asks any more.

@@ -209,15 +209,8 @@ impl Teller {
     /// One copy can't be audited, and the others of its host can.
     pub(super) fn note_odd(&mut self, copy: &Copy, fault: Option<Fault>, message: &str) {
         self.report.not_audited += 1;
-        let code = fault.map_or_else(String::new, |fault| format!("fault {fault}: "));
-        self.ui.notice(&format!("{} cannot be audited: {code}{message}", title(copy)));
-        self.report.closed.push(ClosedPlace {
-            destination_host: copy.host.to_string(),
-            path: Some(copy.final_path()),
-            fault: fault.map_or(0, Fault::code),
-            fault_name: fault.map(Fault::name),
-            message: message.to_owned(),
-        });
+        self.ui.notice(&cannot_be_audited(&title(copy), fault, message));
+        self.report.closed.push(ClosedPlace::new(&copy.host, Some(copy.final_path()), fault, message));
     }
 
     /// A host, or a path there, can't be audited.
@@ -230,20 +223,13 @@ impl Teller {
         was_said: bool,
     ) {
         let place = path.map_or_else(|| format!("host {host}"), |path| format!("{path} at {host}"));
-        let code = fault.map_or_else(String::new, |fault| format!("fault {fault}: "));
-        let text = format!("{place} cannot be audited: {code}{message}");
+        let text = cannot_be_audited(&place, fault, message);
         if was_said {
             self.ui.tell(&text);
         } else {
             self.ui.notice(&text);
         }
-        self.report.closed.push(ClosedPlace {
-            destination_host: host.to_string(),
-            path: path.map(ToString::to_string),
-            fault: fault.map_or(0, Fault::code),
-            fault_name: fault.map(Fault::name),
-            message: message.to_owned(),
-        });
+        self.report.closed.push(ClosedPlace::new(host, path.map(ToString::to_string), fault, message));
     }
 
     /// A folder that no copy explains.
@@ -293,6 +279,23 @@ impl Report {
     pub fn is_faulty(&self) -> bool {
         self.missing > 0 || self.differing > 0 || !self.closed.is_empty()
     }
+}
+
+impl ClosedPlace {
+    fn new(host: &Host, path: Option<String>, fault: Option<Fault>, message: &str) -> Self {
+        Self {
+            destination_host: host.to_string(),
+            path,
+            fault: fault.map_or(0, Fault::code),
+            fault_name: fault.map(Fault::name),
+            message: message.to_owned(),
+        }
+    }
+}
+
+fn cannot_be_audited(what: &str, fault: Option<Fault>, message: &str) -> String {
+    let code = fault.map_or_else(String::new, |fault| format!("fault {fault}: "));
+    format!("{what} cannot be audited: {code}{message}")
 }
 
 /// What to do about a fault that a copy did not have when it was looked at.

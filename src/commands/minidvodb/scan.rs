@@ -16,10 +16,9 @@ use crate::error::{Error, Exit, IoContext as _, Result};
 use crate::ledger::{Change, Failure, Look};
 use crate::model::{AbsolutePath, Group, Minidvodb, MinidvodbId, MinidvodbState};
 use crate::pass::Context;
+use crate::transfer::source::IMAGES;
 use crate::{state, ui};
 
-/// The file that makes a folder a DVO database.
-const MARK: &str = "Images.dat";
 /// A name in minidvodb_name has at most so many bytes.
 const NAME_MAX_BYTES: usize = 64;
 
@@ -35,13 +34,13 @@ struct Found {
 
 /// What this ledger knows of this machine's folders, by their paths without symlinks.
 #[derive(Debug, Default)]
-struct Surroundings {
+struct KnownHere {
     minidvodbs: HashMap<PathBuf, (MinidvodbId, Group)>,
     /// Where copies go to, on this machine.
     targets: Vec<PathBuf>,
 }
 
-impl Surroundings {
+impl KnownHere {
     /// The file systems are asked when the ledger is closed again.
     fn of(context: &Context) -> Result<Self> {
         if !context.ledger.exists() {
@@ -77,10 +76,10 @@ struct Plan {
 
 pub(super) fn import(context: &Context, folder: &Utf8Path, group: &Group, is_dry: bool) -> Result<Exit> {
     let folder = absolute(folder)?;
-    let surroundings = Surroundings::of(context)?;
-    let found = look(&folder, &surroundings)?;
+    let known_here = KnownHere::of(context)?;
+    let found = look(&folder, &known_here)?;
     if found.databases.is_empty() && found.refused.is_empty() {
-        context.ui.notice(&format!("there is no folder with an {MARK} under {folder}"));
+        context.ui.notice(&format!("there is no folder with an {IMAGES} under {folder}"));
         return Ok(Exit::Done);
     }
     let plan = if is_dry { preview(context, found, group)? } else { take(context, found, group)? };
@@ -113,7 +112,7 @@ fn absolute(folder: &Utf8Path) -> Result<Utf8PathBuf> {
 }
 
 /// Everything under a folder, in the order of its path.
-fn look(top: &Utf8Path, surroundings: &Surroundings) -> Result<Found> {
+fn look(top: &Utf8Path, known_here: &KnownHere) -> Result<Found> {
     let mut found = Found::default();
     // Below it no symlink is followed, so that this is all that has to be resolved.
     let real_top = fs::canonicalize(top).or_configuration(format!("cannot find {top}"))?;
@@ -121,16 +120,16 @@ fn look(top: &Utf8Path, surroundings: &Surroundings) -> Result<Found> {
     while let Some(folder) = folders.pop() {
         let shown = folder.to_string_lossy().escape_debug().to_string();
         let real = real_top.join(folder.strip_prefix(top).unwrap_or(&folder));
-        if surroundings.targets.iter().any(|target| real.starts_with(target)) {
+        if known_here.targets.iter().any(|target| real.starts_with(target)) {
             found
                 .refused
                 .push(format!("'{shown}' is where copies go to on this machine: what is there is none"));
             continue;
         }
-        if fs::symlink_metadata(folder.join(MARK)).is_ok_and(|meta| meta.is_file()) {
+        if fs::symlink_metadata(folder.join(IMAGES)).is_ok_and(|meta| meta.is_file()) {
             match folder.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(legal) {
                 Ok(path) => {
-                    if let Some(known) = surroundings.minidvodbs.get(&real) {
+                    if let Some(known) = known_here.minidvodbs.get(&real) {
                         found.known.insert(path.as_str().to_owned(), known.clone());
                     }
                     found.databases.push(path);
