@@ -80,10 +80,7 @@ impl Show {
     pub(super) fn streamed(&mut self, lock: &mut PassLock, bytes: u64) {
         lock.show_sent(bytes);
         self.sums.sent_bytes = bytes;
-        if self.is_watched() {
-            self.screen.show_bytes(bytes, None);
-            self.show_sums();
-        }
+        self.show_bytes(bytes, || None);
     }
 
     /// rsync sends from a folder, when so many bytes of it had been sent before.
@@ -91,18 +88,19 @@ impl Show {
         let bytes = before + glance.written_bytes();
         lock.show_sent(bytes);
         self.sums.sent_bytes = bytes;
-        self.show_bytes(bytes, glance, folder);
+        self.show_bytes(bytes, || glance.file_below(folder));
     }
 
     /// rsync compares a folder with the destination.
     pub(super) fn compared(&mut self, lock: &mut PassLock, glance: Glance, folder: &Utf8Path) {
         lock.show_done(glance.read_bytes());
-        self.show_bytes(glance.read_bytes(), glance, folder);
+        self.show_bytes(glance.read_bytes(), || glance.file_below(folder));
     }
 
-    fn show_bytes(&mut self, bytes: u64, glance: Glance, folder: &Utf8Path) {
+    /// Which file is dealt with is only looked for where somebody watches.
+    fn show_bytes(&mut self, bytes: u64, file: impl FnOnce() -> Option<Vec<u8>>) {
         if self.is_watched() {
-            self.screen.show_bytes(bytes, glance.file_below(folder).as_deref());
+            self.screen.show_bytes(bytes, file().as_deref());
             self.show_sums();
         }
     }

@@ -70,7 +70,7 @@ pub(super) const TOOLS: &str = "rsync mv sync df stat find mkdir rmdir rm";
 /// While files arrive, the disk is told to write at this pace, in seconds.
 const FLUSH_EVERY_S: u32 = 1;
 /// Exit code of a script: the path is not the folder that was looked at.
-const OTHER_FOLDER: i32 = 26;
+pub(super) const OTHER_FOLDER: i32 = 26;
 /// The separator between the parts of an answer.
 pub(super) const PART: &str = "-- ";
 
@@ -84,25 +84,14 @@ pub fn look(
     setting: &Setting,
     watch: &Watch,
 ) -> Result<View, Halt> {
-    let path = quote(place.path.as_str());
     let (name, staging) = (quote(place.name.map_or("", Name::as_str)), quote(&place.staging()));
     let script = format!(
-        "for t in {TOOLS}; do
-  command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
-done
-echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
-k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"{PART}bad $k\"; exit 0; }}
-[ \"$k\" = directory ] || {{ echo \"{PART}bad it is a $k: Not a directory\"; exit 0; }}
-cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permission denied'; exit 0; }}
-[ -w . ] || {{ echo '{PART}bad it is not writable: Permission denied or read-only'; exit 0; }}
-a=$(pwd -P)
-case $a in *[[:cntrl:]]*) echo '{PART}bad it leads to a path with a control character: Permission denied'; exit 0;; esac
-printf '%s\\n' \"{PART}at $a\"
-echo \"{PART}folder $(stat -c '%d %i' -- . 2>/dev/null)\"
-n={name}
+        "{}{}n={name}
 [ -z \"$n\" ] || echo \"{PART}published $(stat -c '%d %i' -- \"./$n\" 2>/dev/null)\"
 [ -z \"$n\" ] || echo \"{PART}staging $(stat -c '%d %i' -- ./{staging} 2>/dev/null)\"
 {}",
+        tools_script(TOOLS),
+        enter_script(place.path, Use::Writing),
         room_script()
     );
     let answer = connection.run("look", &script, setting.limits.answer, watch)?;
@@ -113,8 +102,49 @@ n={name}
     Ok(view)
 }
 
+/// Names the tools that are missing, and the version of rsync.
+pub(super) fn tools_script(tools: &str) -> String {
+    format!(
+        "for t in {tools}; do
+  command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"
+done
+echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
+"
+    )
+}
+
+/// What a path is entered for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Reading is enough.
+    Looking,
+    /// It must be writable.
+    Writing,
+}
+
+/// Enters a path and says where it leads, which folder that is, or why it can't be used.
+pub(super) fn enter_script(path: &AbsolutePath, for_what: Use) -> String {
+    let path = quote(path.as_str());
+    let is_writable = match for_what {
+        Use::Looking => String::new(),
+        Use::Writing => format!(
+            "[ -w . ] || {{ echo '{PART}bad it is not writable: Permission denied or read-only'; exit 0; }}\n"
+        ),
+    };
+    format!(
+        "k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"{PART}bad $k\"; exit 0; }}
+[ \"$k\" = directory ] || {{ echo \"{PART}bad it is a $k: Not a directory\"; exit 0; }}
+cd -P -- {path} 2>/dev/null || {{ echo '{PART}bad it cannot be entered: Permission denied'; exit 0; }}
+{is_writable}a=$(pwd -P)
+case $a in *[[:cntrl:]]*) echo '{PART}bad it leads to a path with a control character: Permission denied'; exit 0;; esac
+printf '%s\\n' \"{PART}at $a\"
+echo \"{PART}folder $(stat -c '%d %i' -- . 2>/dev/null)\"
+"
+    )
+}
+
 /// Prints the room of the working folder.
-fn room_script() -> String {
+pub(super) fn room_script() -> String {
     format!(
         "echo '{PART}bytes'; df -Pk -- . 2>&1
 echo '{PART}inodes'; df -Pi -- . 2>&1
@@ -142,13 +172,16 @@ fn ask_this_machine(at: &str, room: &mut Room) -> Result<(), Met> {
     Ok(())
 }
 
+/// The values in lines such as `-- KEY value`.
+pub(super) fn values<'t>(text: &'t str, key: &str) -> impl Iterator<Item = &'t str> {
+    let prefix = format!("{PART}{key} ");
+    text.lines().filter_map(move |line| line.strip_prefix(&prefix))
+}
+
 pub(super) fn parse_look(answer: &Answer, place: Place<'_>) -> Result<View, Halt> {
     let text = String::from_utf8_lossy(&answer.output);
-    let value = |key: &str| {
-        let prefix = format!("{PART}{key} ");
-        text.lines().find_map(|line| line.strip_prefix(&prefix))
-    };
-    let tools: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("-- tool ")).collect();
+    let value = |key: &str| values(&text, key).next();
+    let tools: Vec<&str> = values(&text, "tool").collect();
     if !tools.is_empty() {
         return Err(Halt::fault(Fault::HostTools, format!("missing at the host: {}", tools.join(", "))));
     }

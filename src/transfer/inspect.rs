@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::destination::{self, PART, Place, TOOLS, View};
 use super::rsync::{VERSION_MIN_HERE, VERSION_MIN_THERE, parse_version};
-use super::{Connection, Halt, Setting, Watch};
+use super::{Connection, Halt, Setting, Watch, rsync, ssh};
 use crate::model::Host;
 
 /// Older ones let a malicious peer read and write where it should not (CVE-2024-12084 and the ones found with it),
@@ -48,8 +48,7 @@ pub struct Program {
 /// # Errors
 /// Why it cannot be started.
 pub fn program_here(name: &str, setting: &Setting) -> Result<Program, String> {
-    let mut command = Command::new(name);
-    command.arg(if name == "ssh" { "-V" } else { "--version" });
+    let command = if name == "ssh" { ssh::version() } else { rsync::version() };
     let output = output_of(command, setting)?;
     let both = [output.stdout, output.stderr].concat();
     let line = first_line(&both);
@@ -99,10 +98,7 @@ pub struct Route {
 /// # Errors
 /// What ssh says of its configuration.
 pub fn route(host: &Host, setting: &Setting) -> Result<Route, String> {
-    let mut command = Command::new("ssh");
-    command.args(setting.ssh_config.iter().flat_map(|path| ["-F", path.as_str()]));
-    command.args(["-G", "--", host.as_str()]);
-    let output = output_of(command, setting)?;
+    let output = output_of(ssh::explain(host, setting), setting)?;
     if !output.status.success() {
         return Err(first_line(&output.stderr));
     }
@@ -174,21 +170,14 @@ pub struct HostThere {
 /// # Errors
 /// Any halt.
 pub fn look_there(connection: &mut Connection, setting: &Setting, watch: &Watch) -> Result<HostThere, Halt> {
-    let script = format!(
-        "for t in {TOOLS}; do command -v \"$t\" >/dev/null 2>&1 || echo \"{PART}tool $t\"; done
-echo \"{PART}rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
-echo \"{PART}system $(uname -sr 2>/dev/null)\""
-    );
+    let script =
+        destination::tools_script(TOOLS) + &format!("echo \"{PART}system $(uname -sr 2>/dev/null)\"");
     let answer = connection.run("inspect", &script, setting.limits.answer, watch)?;
     let text = answer.text();
-    let value = |key: &str| {
-        let prefix = format!("{PART}{key} ");
-        text.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default().trim().to_owned()
-    };
-    let tool = format!("{PART}tool ");
+    let value = |key: &str| destination::values(&text, key).next().unwrap_or_default().trim().to_owned();
     let rsync = value("rsync");
     Ok(HostThere {
-        missing: text.lines().filter_map(|line| line.strip_prefix(&tool)).map(str::to_owned).collect(),
+        missing: destination::values(&text, "tool").map(str::to_owned).collect(),
         rsync: Program { age: age_of(&rsync, VERSION_MIN_THERE), line: rsync },
         system: value("system"),
     })

@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::destination::{self, Place, View, parse_listed};
+use super::destination::{self, OTHER_FOLDER, Place, View, parse_listed};
 use super::rsync::{Lines, parse_item, parse_version};
 use super::script::quote;
 use super::shell::{Answer, Connection};
@@ -15,9 +15,7 @@ use super::{Halt, Setting, Watch, manifest, outcome};
 use crate::faults::Fault;
 use crate::model::{AbsolutePath, Copy, Difference, Differences, Name, Seen};
 
-/// Exit codes of the scripts: the target's path is not the folder that was looked at.
-const OTHER_FOLDER: i32 = 26;
-/// Nothing has the final name.
+/// Exit codes of the scripts, beside [`OTHER_FOLDER`]: nothing has the final name.
 const GONE: i32 = 3;
 /// What has it is no folder.
 const NO_FOLDER: i32 = 4;
@@ -258,24 +256,12 @@ pub fn look(
     setting: &Setting,
     watch: &Watch,
 ) -> Result<Ground, Halt> {
-    let script = format!(
-        "for t in find stat df tail; do
-  command -v \"$t\" >/dev/null 2>&1 || echo \"-- tool $t\"
-done
-echo \"-- rsync $(rsync --version 2>/dev/null | head -c 200 | head -n 1)\"
-k=$(stat -L -c %F -- {path} 2>&1) || {{ echo \"-- bad $k\"; exit 0; }}
-[ \"$k\" = directory ] || {{ echo \"-- bad it is a $k: Not a directory\"; exit 0; }}
-cd -P -- {path} 2>/dev/null || {{ echo '-- bad it cannot be entered: Permission denied'; exit 0; }}
-a=$(pwd -P)
-case $a in *[[:cntrl:]]*) echo '-- bad it leads to a path with a control character: Permission denied'; exit 0;; esac
-printf '%s\\n' \"-- at $a\"
-echo \"-- folder $(stat -c '%d %i' -- . 2>/dev/null)\"
-echo '-- bytes'; df -Pk -- . 2>&1
-echo '-- inodes'; df -Pi -- . 2>&1
-echo '-- kind'; stat -f -c '%i %S %T' -- . 2>&1
-echo '-- end'",
-        path = quote(path.as_str())
-    );
+    let script = [
+        destination::tools_script("find stat df tail"),
+        destination::enter_script(path, destination::Use::Looking),
+        destination::room_script(),
+    ]
+    .concat();
     let answer = connection.run("audit-look", &script, setting.limits.answer, watch)?;
     parse_ground(&answer, path)
 }
@@ -283,7 +269,7 @@ echo '-- end'",
 pub(super) fn parse_ground(answer: &Answer, path: &AbsolutePath) -> Result<Ground, Halt> {
     let view = destination::parse_look(answer, Place { path, ledger_id: "", name: None })?;
     let text = String::from_utf8_lossy(&answer.output);
-    let rsync = text.lines().find_map(|line| line.strip_prefix("-- rsync ")).and_then(parse_version);
+    let rsync = destination::values(&text, "rsync").next().and_then(parse_version);
     Ok(Ground { view, rsync })
 }
 

@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// A child that prints many short lines is read at this pace, so that not each of them wakes two threads.
 const GATHERING: Duration = Duration::from_millis(2);
 
-/// The first and last of what a child says on standard error.
+/// The first and last of what a child says.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     head: Vec<u8>,
@@ -35,7 +35,7 @@ pub(super) struct Messages {
 impl Messages {
     const PART_BYTES: usize = 4096;
 
-    fn add(&mut self, bytes: &[u8]) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         let room = Self::PART_BYTES.saturating_sub(self.head.len());
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
         self.head.extend_from_slice(first);

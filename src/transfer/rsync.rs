@@ -147,8 +147,8 @@ impl Glance {
 /// # Errors
 /// 78, with what to install.
 pub fn check_here(setting: &Setting) -> Result<(), Error> {
-    let mut command = Command::new("rsync");
-    command.arg("--version").env_clear().envs(setting.environment.iter().map(|(key, value)| (key, value)));
+    let mut command = version();
+    command.env_clear().envs(setting.environment.iter().map(|(key, value)| (key, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().map_err(|error| {
         Error::configuration(format!("cannot start rsync on this machine: {error}"))
@@ -164,6 +164,13 @@ pub fn check_here(setting: &Setting) -> Result<(), Error> {
         ))),
         None => Err(Error::configuration("`rsync --version` on this machine names no version")),
     }
+}
+
+/// Asks the rsync of this machine for its version.
+pub(super) fn version() -> Command {
+    let mut command = Command::new("rsync");
+    command.arg("--version");
+    command
 }
 
 /// The version in rsync's first line: `rsync  version 3.2.7  protocol version 31`.

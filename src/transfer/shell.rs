@@ -59,6 +59,8 @@ pub struct Connection {
     mark: String,
     /// The number of the script sent last: what an earlier one, given up, still says is not taken for its answer.
     number: u64,
+    /// The number of the script whose answer was taken last.
+    answered: u64,
     received: Vec<u8>,
     /// The short name of the script sent last, and when that was.
     asked: (&'static str, Instant),
@@ -92,6 +94,7 @@ impl Connection {
             stdin,
             mark,
             number: 0,
+            answered: 0,
             received: Vec::new(),
             asked: ("", Instant::now()),
             socket_dir,
@@ -296,14 +299,10 @@ impl Connection {
         let rest = self.received.split_off(status_at + length + 1);
         let mut output = std::mem::replace(&mut self.received, rest);
         output.truncate(at);
-        // The end of a script that was given up before.
-        let earlier = format!("\n{}-", self.mark);
-        while let Some(found) = find(&output, earlier.as_bytes()) {
-            let line = found + 1;
-            let end =
-                output[line..].iter().position(|&b| b == b'\n').map_or(output.len(), |at| line + at + 1);
-            output.drain(..end);
+        if self.answered + 1 < self.number {
+            drop_given_up(&mut output, &self.mark);
         }
+        self.answered = self.number;
         Some(Answer { status, output })
     }
 
@@ -337,6 +336,16 @@ impl Connection {
     /// Whether the connection has ended by itself.
     pub(super) fn is_gone(&mut self) -> bool {
         self.process.end_within(Duration::from_millis(300)).is_some()
+    }
+}
+
+/// Takes away what scripts that were given up before have said until their end.
+fn drop_given_up(output: &mut Vec<u8>, mark: &str) {
+    let earlier = format!("\n{mark}-");
+    while let Some(found) = find(output, earlier.as_bytes()) {
+        let line = found + 1;
+        let end = output[line..].iter().position(|&b| b == b'\n').map_or(output.len(), |at| line + at + 1);
+        output.drain(..end);
     }
 }
 

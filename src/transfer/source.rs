@@ -18,7 +18,7 @@ use crate::model::{AbsolutePath, Need};
 /// So many differing names are put into a message.
 pub(super) const NAMED: usize = 5;
 /// The file that every DVO database has.
-const IMAGES: &str = "Images.dat";
+pub const IMAGES: &str = "Images.dat";
 
 /// What a thing in the source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

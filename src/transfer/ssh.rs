@@ -28,8 +28,7 @@ pub(super) fn master(host: &Host, socket_dir: &Path, setting: &Setting) -> Resul
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
     let socket = format!("ControlPath={}/s", socket_dir.display());
     let connect = format!("ConnectTimeout={}", setting.limits.connect.as_secs().max(1));
-    let config: Vec<String> =
-        setting.ssh_config.iter().flat_map(|path| ["-F".to_owned(), path.to_string()]).collect();
+    let config = config(setting);
     let ciphers: &[&str] = if has_fast_aes() { &["-o", "Ciphers=^aes128-gcm@openssh.com"] } else { &[] };
     let host = host.as_str();
     let command = cmd!(
@@ -46,22 +45,46 @@ pub(super) fn master(host: &Host, socket_dir: &Path, setting: &Setting) -> Resul
 /// A second session over a master: a shell that reads its script, and what the script reads, from standard input.
 pub(super) fn client(host: &Host, socket_dir: &Path) -> Result<Command, Error> {
     let shell = Shell::new().or_configuration("cannot find the working folder")?;
-    let (socket, host) = (format!("{}/s", socket_dir.display()), host.as_str());
-    let command = cmd!(
-        shell,
-        "ssh -F /dev/null -T -a -x -S {socket} -o ControlMaster=no -o ProxyCommand=false -o BatchMode=yes
-        -o LogLevel=INFO -o EscapeChar=none -- {host} '/bin/sh -s'"
-    );
+    let (words, host) = (client_words(socket_dir), host.as_str());
+    let command = cmd!(shell, "ssh {words...} -o EscapeChar=none -- {host} '/bin/sh -s'");
     Ok(command.into())
 }
 
 /// What rsync is to start as its remote shell: a client of the master, without a way around it. The socket's
 /// path has no character that rsync would split at.
 pub(super) fn rsync_shell(socket_dir: &Path) -> String {
-    format!(
-        "ssh -F /dev/null -T -a -x -S {}/s -o ControlMaster=no -o ProxyCommand=false -o BatchMode=yes -o LogLevel=INFO",
-        socket_dir.display()
-    )
+    format!("ssh {}", client_words(socket_dir).join(" "))
+}
+
+/// The options of a client of the master, which makes no connection of its own.
+fn client_words(socket_dir: &Path) -> Vec<String> {
+    let socket = format!("{}/s", socket_dir.display());
+    let before = ["-F", "/dev/null", "-T", "-a", "-x", "-S", socket.as_str()];
+    let settings = ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes", "LogLevel=INFO"];
+    before
+        .into_iter()
+        .chain(settings.into_iter().flat_map(|setting| ["-o", setting]))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Asks ssh how it would reach a host.
+pub(super) fn explain(host: &Host, setting: &Setting) -> Command {
+    let mut command = Command::new("ssh");
+    command.args(config(setting)).args(["-G", "--", host.as_str()]);
+    command
+}
+
+/// Asks ssh for its version.
+pub(super) fn version() -> Command {
+    let mut command = Command::new("ssh");
+    command.arg("-V");
+    command
+}
+
+/// The configuration to use instead of the user's own.
+fn config(setting: &Setting) -> Vec<String> {
+    setting.ssh_config.iter().flat_map(|path| ["-F".to_owned(), path.to_string()]).collect()
 }
 
 /// Whether the processor encrypts AES in hardware; then AES-GCM takes a third less of its time than ssh's

@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::destination::{Identity, MARK_FD};
-use super::process::{Event, Process, TICK};
+use super::process::{Event, Messages, Process, TICK};
 use super::rsync::Checksums;
 use super::script::quote;
 use super::source::{Entry, Kind, Source};
@@ -42,10 +42,6 @@ const NO_TAR: &str = "no GNU tar";
 const ENDED: &str = "tar ended with";
 /// After the far end's end, what is being read of the source is given so long.
 const LAST_READ: Duration = Duration::from_secs(2);
-/// So much of what the far end says is kept.
-const SAID_MAX_BYTES: usize = 16 * 1024;
-/// So much of what it says last is kept.
-const LAST_WORDS_BYTES: usize = 256;
 /// Bytes are handed to ssh in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -111,12 +107,12 @@ pub fn send(
     let command = ssh::client(&connection.host, &socket_dir)?;
     let (mut process, stdin) = Process::start(command, &connection.group, setting, true)?;
     let Some(mut stdin) = stdin else { return nothing() };
-    let mut said = Said::default();
+    let mut said = Messages::default();
     if stdin.write_all(script(parcel).as_bytes()).and_then(|()| stdin.flush()).is_err()
         || !is_ready(connection, &mut process, &mut said, setting, watch)?
     {
         tracing::info!("no stream: {}", said.text());
-        let end = if said.last_line() == NO_TAR { End::NotBegun } else { End::Unknown };
+        let end = if has_line(&said, NO_TAR) { End::NotBegun } else { End::Unknown };
         return Ok(Streamed { end, ..Streamed::default() });
     }
     let state = Arc::new(State::default());
@@ -132,7 +128,7 @@ pub fn send(
     }
     let checksums = packed.recv_timeout(LAST_READ).unwrap_or_default();
     let bytes = state.file_bytes.load(Ordering::Relaxed);
-    let end = if said.last_line() == format!("{ENDED} 0") { End::Done } else { End::Unknown };
+    let end = if last_line(&said) == format!("{ENDED} 0") { End::Done } else { End::Unknown };
     tracing::info!("stream: {bytes} bytes of files, {end:?}; the far end: {}", said.text());
     Ok(Streamed { bytes, checksums, end })
 }
@@ -161,40 +157,18 @@ exit
     )
 }
 
-/// The first of what the far end says, and the last.
-#[derive(Default)]
-struct Said {
-    first: Vec<u8>,
-    last: Vec<u8>,
+fn has_line(said: &Messages, line: &str) -> bool {
+    said.text().lines().any(|found| found == line)
 }
 
-impl Said {
-    fn add(&mut self, bytes: &[u8]) {
-        let room = SAID_MAX_BYTES.saturating_sub(self.first.len());
-        self.first.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.last.extend_from_slice(bytes);
-        self.last.drain(..self.last.len().saturating_sub(LAST_WORDS_BYTES));
-    }
-
-    fn has_line(&self, line: &str) -> bool {
-        self.first.split(|&b| b == b'\n').any(|found| found == line.as_bytes())
-    }
-
-    /// What it said last, if it ended that line.
-    fn last_line(&self) -> String {
-        let lines = self.last.strip_suffix(b"\n").unwrap_or_default();
-        String::from_utf8_lossy(lines.rsplit(|&b| b == b'\n').next().unwrap_or_default()).into_owned()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.first).trim().to_owned()
-    }
+fn last_line(said: &Messages) -> String {
+    said.text().lines().last().unwrap_or_default().to_owned()
 }
 
 fn is_ready(
     connection: &mut Connection,
     process: &mut Process,
-    said: &mut Said,
+    said: &mut Messages,
     setting: &Setting,
     watch: &Watch,
 ) -> Result<bool, Halt> {
@@ -205,7 +179,7 @@ fn is_ready(
             Event::Nothing => {}
             Event::End => return Ok(false),
         }
-        if said.has_line(READY) {
+        if has_line(said, READY) {
             return Ok(true);
         }
         watch.check()?;
@@ -218,7 +192,7 @@ fn is_ready(
 fn attend(
     connection: &mut Connection,
     process: &mut Process,
-    said: &mut Said,
+    said: &mut Messages,
     setting: &Setting,
     watch: &Watch,
     state: &State,
