@@ -3,15 +3,13 @@
 //! Invariant: it costs the same for ten copies as for a million: everything is read from numbers that are kept
 //! while things change. A file is replaced whole, so that the collector never reads half of one.
 
-use std::collections::BTreeMap;
-
 use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::cli::Metrics;
 use crate::error::{Error, Exit, Result};
 use crate::ledger::{Failure, Look as _, Snapshot};
-use crate::model::{CopyId, Group, Host, RoomSeen, Target};
+use crate::model::{CopyId, Group, Host, Target};
 use crate::output::NewFile;
 use crate::pass::Context;
 use crate::render::metrics::{self, LedgerNumbers, Numbers};
@@ -66,7 +64,7 @@ fn numbers(context: &Context, ledger: Option<LedgerNumbers>) -> Numbers {
     Numbers {
         last_pass: last_pass::last(&context.state_dir),
         last_success: last_pass::last_success(&context.state_dir),
-        served_targets: lock::held(&context.state_dir).len(),
+        served_targets: lock::running(&context.state_dir).len(),
         ledger,
     }
 }
@@ -79,31 +77,17 @@ fn read(ledger: &Snapshot) -> Result<LedgerNumbers, Failure> {
             oldest_pending.push((target.host.clone(), target.group.clone(), since));
         }
     }
-    let database = ledger.database()?;
     Ok(LedgerNumbers {
         tallies: ledger.tallies()?,
         days: ledger.days(i32::MIN)?,
-        rooms: last_seen(ledger.rooms(i32::MIN)?),
+        rooms: ledger.last_rooms()?,
         hosts: ledger.hosts()?,
         stages: ledger.stages()?,
         minidvodbs: ledger.count_minidvodbs()?,
-        database: database.map(|record| Ok::<_, Failure>((record, ledger.count_ahead()?))).transpose()?,
+        database: ledger.database_behind()?,
         oldest_pending,
         targets,
     })
-}
-
-/// The room of each file system as it was last seen.
-fn last_seen(rooms: Vec<RoomSeen>) -> Vec<RoomSeen> {
-    let mut last: BTreeMap<(Host, String), RoomSeen> = BTreeMap::new();
-    for seen in rooms {
-        let key = (seen.host.clone(), seen.file_system.mount_point.clone());
-        match last.get(&key) {
-            Some(known) if known.at > seen.at => {}
-            _ => drop(last.insert(key, seen)),
-        }
-    }
-    last.into_values().collect()
 }
 
 /// Since when the oldest new copy of a target waits. Its row's time moves with every attempt, so that the first

@@ -16,7 +16,7 @@ use crate::report::{self, Facts, GRID_COPIES, Grid, GridRow, SLOWEST, Slow};
 
 pub(super) fn execute(context: &Context, words: &cli::Report) -> Result<Exit> {
     let mut new = NewFile::begin(&words.output, &context.state_dir)?.with_permissions_of_the_old_one()?;
-    let mut facts = empty(context);
+    let mut facts = Facts::new(context.now(), context.state_dir.to_string());
     if context.ledger.exists() {
         context.ledger.read(|ledger| read(ledger, &mut facts))?;
         look_at_copies(context, &mut facts)?;
@@ -27,22 +27,6 @@ pub(super) fn execute(context: &Context, words: &cli::Report) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn empty(context: &Context) -> Facts {
-    Facts {
-        now: context.now(),
-        state_dir: context.state_dir.to_string(),
-        minidvodbs: 0,
-        tallies: Vec::new(),
-        days: Vec::new(),
-        rooms: Vec::new(),
-        hosts: Vec::new(),
-        targets: Vec::new(),
-        database: None,
-        grid: Grid::Each(Vec::new()),
-        slowest: Vec::new(),
-    }
-}
-
 fn read(ledger: &Snapshot, facts: &mut Facts) -> Result<(), Failure> {
     facts.minidvodbs = ledger.count_minidvodbs()?;
     facts.tallies = ledger.tallies()?;
@@ -50,9 +34,7 @@ fn read(ledger: &Snapshot, facts: &mut Facts) -> Result<(), Failure> {
     facts.rooms = ledger.rooms(i32::MIN)?;
     facts.hosts = ledger.hosts()?;
     facts.targets = ledger.targets()?;
-    if let Some(record) = ledger.database()? {
-        facts.database = Some((record, ledger.count_ahead()?));
-    }
+    facts.database = ledger.database_behind()?;
     Ok(())
 }
 

@@ -18,9 +18,8 @@ use crate::error::Error;
 use crate::faults::Fault;
 use crate::model::{
     AbsolutePath, Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId,
-    DatabaseRecord, EMPTY_SUM, FileSystem, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome,
-    Room, RoomSeen, SUMMED_TABLES, Stages, Stray, TableRow, Target, Tombstone, UNKNOWN_SUM, day_of, old_path,
-    staging_path,
+    DatabaseRecord, EMPTY_SUM, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, RoomSeen,
+    SUMMED_TABLES, Stages, Stray, TableRow, Target, Tombstone, UNKNOWN_SUM, old_path, staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
@@ -136,17 +135,8 @@ impl<'t> Change<'t> {
     }
 
     /// Notes the room seen on a file system of a host; of each day, the last is kept.
-    pub fn put_room(
-        &mut self,
-        host: &Host,
-        file_system: &FileSystem,
-        room: Room,
-        at: jiff::Timestamp,
-    ) -> Result<(), Failure> {
-        let seen =
-            RoomSeen { day: day_of(at), host: host.clone(), file_system: file_system.clone(), at, room };
-        tally::put_room(&mut self.tables, &seen)?;
-        self.is_dirty = true;
+    pub fn put_room(&mut self, seen: &RoomSeen) -> Result<(), Failure> {
+        self.is_dirty |= tally::put_room(&mut self.tables, seen)?;
         Ok(())
     }
 

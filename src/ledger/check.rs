@@ -117,7 +117,9 @@ impl Snapshot {
 
     fn check_copies(&self) -> Result<(), Failure> {
         let mut pending = 0;
+        let mut counted = tally::Gathered::default();
         self.each_copy(|copy| {
+            counted.copy(None, Some(&copy));
             if self.copy_on(copy.minidvodb_id, &copy.machine)? != Some(copy.id) {
                 return Err(Failure::Damaged(format!("copy {} is not in the index of pairs", copy.id)));
             }
@@ -132,7 +134,7 @@ impl Snapshot {
             Ok(true)
         })?;
         let tables = &self.tables;
-        let counted = tally::counted(tables.copies())?;
+        let counted = counted.copies();
         for tally in self.tallies()? {
             let key =
                 (tally.host.to_string(), tally.group.to_string(), tally.kind.as_str(), tally.fault_code);

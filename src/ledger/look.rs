@@ -112,6 +112,11 @@ pub trait Look: HasTables {
         record.map(|record| record.into_value().map_err(Failure::Damaged)).transpose()
     }
 
+    /// The IPP database, if one is set, and how many copies it does not have as they are here.
+    fn database_behind(&self) -> Result<Option<(DatabaseRecord, u64)>, Failure> {
+        self.database()?.map(|record| Ok((record, self.count_ahead()?))).transpose()
+    }
+
     /// The folders that minidvodbs may be copied from; while there is none, all.
     fn source_roots(&self) -> Result<Vec<AbsolutePath>, Failure> {
         let roots = self.meta_record::<Vec<String>>(meta::SOURCE_ROOTS)?.unwrap_or_default();
@@ -396,6 +401,23 @@ pub trait Look: HasTables {
                 rooms.push(tally::room(key.value(), value.value())?);
             }
         }
+        Ok(rooms)
+    }
+
+    /// The room of each file system as it was seen last, by host.
+    fn last_rooms(&self) -> Result<Vec<RoomSeen>, Failure> {
+        let mut rooms: Vec<RoomSeen> = Vec::new();
+        for entry in self.tables().rooms().iter()?.rev() {
+            let (key, value) = entry?;
+            let (host, mount_point, _) = key.value();
+            let is_older = rooms.last().is_some_and(|last| {
+                last.host.as_str() == host && last.file_system.mount_point == mount_point
+            });
+            if !is_older {
+                rooms.push(tally::room(key.value(), value.value())?);
+            }
+        }
+        rooms.reverse();
         Ok(rooms)
     }
 

@@ -19,7 +19,7 @@ use crate::model::{
     AbsolutePath, Address, Attempt, Audit, Content, Copy, CopyId, CopyState, DatabaseRecord, Extent,
     FaultState, FileSystem, Group, Host, HostRecord, Inodes, LogEntry, Machine, Minidvodb, MinidvodbId,
     MinidvodbState, Name, Outcome, Phase, Publishing, Recopy, Room, RoomSeen, Stages, Standing, Stray,
-    TableRow, Taken, Target, Tombstone, Verified, Verify, day_of,
+    TableRow, Taken, Target, Tombstone, Verified, Verify,
 };
 
 const FRAME_VERSION: u8 = 1;
@@ -262,12 +262,10 @@ impl Record for RoomRecord {
     }
 
     fn into_value(self) -> Result<RoomSeen, String> {
-        let at = time(self.at_us)?;
         Ok(RoomSeen {
-            day: day_of(at),
             host: Host::parse(&self.host).map_err(text)?,
             file_system: self.file_system.into_value()?,
-            at,
+            at: time(self.at_us)?,
             room: Room {
                 total_bytes: self.total_bytes,
                 free_bytes: self.free_bytes,

@@ -89,6 +89,11 @@ impl Gathered {
         Ok(())
     }
 
+    /// The copies, as tallies: only of use where none was taken away.
+    pub(super) fn copies(self) -> BTreeMap<TallyKey, [u64; 3]> {
+        self.tallies.into_iter().map(|(key, sum)| (key, sum.map(i64::cast_unsigned))).collect()
+    }
+
     /// Whether there is anything to write.
     pub(super) fn is_empty(&self) -> bool {
         self.tallies.is_empty() && self.days.is_empty()
@@ -111,18 +116,6 @@ pub(super) fn count_all(tables: &mut WriteTables<'_>) -> Result<(), Failure> {
         }
     }
     gathered.write(tables)
-}
-
-/// The tallies of the copies that are there, by counting them.
-pub(super) fn counted(
-    copies: &impl ReadableTable<u64, &'static [u8]>,
-) -> Result<BTreeMap<TallyKey, [u64; 3]>, Failure> {
-    let mut gathered = Gathered::default();
-    for entry in copies.iter()? {
-        let (key, value) = entry?;
-        gathered.copy(None, Some(&decode_copy(key.value(), value.value())?));
-    }
-    Ok(gathered.tallies.into_iter().map(|(key, sum)| (key, sum.map(i64::cast_unsigned))).collect())
 }
 
 pub(super) fn tally(
@@ -152,29 +145,29 @@ pub(super) fn day(
 }
 
 fn room_place((host, mount_point, day): (&str, &str, i32)) -> Place<'static> {
-    Place::new("rooms.1", format_args!("{host} {mount_point} {day}"))
+    Place::new(tables::ROOMS.name(), format!("{host} {mount_point} {day}"))
 }
 
 pub(super) fn room(key: (&str, &str, i32), bytes: &[u8]) -> Result<RoomSeen, Failure> {
     decode_value::<RoomRecord>(&room_place(key), bytes)
 }
 
-/// Notes the room seen on a file system; the oldest days go.
-pub(super) fn put_room(tables: &mut WriteTables<'_>, seen: &RoomSeen) -> Result<(), Failure> {
-    debug_assert_eq!(tables::ROOMS.name(), "rooms.1");
-    let key = (seen.host.as_str(), seen.file_system.mount_point.as_str(), seen.day);
+/// Notes the room seen on a file system, where that is news; the oldest days go.
+pub(super) fn put_room(tables: &mut WriteTables<'_>, seen: &RoomSeen) -> Result<bool, Failure> {
+    let key = (seen.host.as_str(), seen.file_system.mount_point.as_str(), seen.day());
     let known = tables.rooms.table.get(&key)?.map(|known| room(key, known.value())).transpose()?;
-    if known.is_some_and(|known| known.at > seen.at) {
-        // Another pass has looked later, and has written it down before.
-        return Ok(());
+    // Another pass may have looked later, and have written it down before.
+    if known.is_some_and(|known| known.at >= seen.at) {
+        return Ok(false);
     }
     let bytes = encode_value::<RoomRecord>(&room_place(key), seen)?;
     tables.rooms.put(&key, &bytes.as_slice())?;
     let past: Vec<i32> = tables
         .rooms
         .table
-        .range((key.0, key.1, i32::MIN)..(key.0, key.1, seen.day.saturating_sub(ROOM_DAYS)))?
+        .range((key.0, key.1, i32::MIN)..(key.0, key.1, seen.day().saturating_sub(ROOM_DAYS)))?
         .map(|entry| Ok(entry?.0.value().2))
         .collect::<Result<_, Failure>>()?;
-    past.into_iter().try_for_each(|day| tables.rooms.remove(&(key.0, key.1, day)).map(drop))
+    past.into_iter().try_for_each(|day| tables.rooms.remove(&(key.0, key.1, day)).map(drop))?;
+    Ok(true)
 }

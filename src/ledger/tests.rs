@@ -11,7 +11,7 @@ use crate::error::Exit;
 use crate::faults::{Class, Fault};
 use crate::model::{
     AbsolutePath, Attempt, Copy, CopyId, CopyState, Day, FaultState, FileSystem, Group, Host, LogEntry,
-    Machine, Minidvodb, MinidvodbId, MinidvodbState, Outcome, Phase, Room, Tally, Target, Verified,
+    Machine, Minidvodb, MinidvodbId, MinidvodbState, Outcome, Phase, Room, RoomSeen, Tally, Target, Verified,
 };
 
 pub(super) struct Desk {
@@ -183,11 +183,12 @@ fn of_each_day_the_room_seen_last_is_kept_and_the_oldest_days_go() {
         |free_bytes| Room { total_bytes: 9, free_bytes, used_percent: 1, inodes: None, block_bytes: 1 };
     let see = |second, free| {
         let at = Timestamp::from_second(second).unwrap();
-        desk.ledger.write(|change| change.put_room(&host("ipp022"), &file_system, room(free), at)).unwrap();
+        let seen = RoomSeen { host: host("ipp022"), file_system: file_system.clone(), at, room: room(free) };
+        desk.ledger.write(|change| change.put_room(&seen)).unwrap();
     };
     let free = || -> Vec<(i32, u64)> {
         let rooms = desk.ledger.read(|ledger| ledger.rooms(0)).unwrap();
-        rooms.iter().map(|seen| (seen.day, seen.room.free_bytes)).collect()
+        rooms.iter().map(|seen| (seen.day(), seen.room.free_bytes)).collect()
     };
     see(10, 8);
     see(20, 7);

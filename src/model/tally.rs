@@ -9,7 +9,7 @@ use super::attempt::Outcome;
 use super::copy::{Copy, CopyState};
 use super::names::{Group, Host};
 use super::room::Room;
-use super::target::FileSystem;
+use super::target::{FileSystem, Target};
 use crate::faults::Class;
 
 /// What a copy counts as.
@@ -104,8 +104,6 @@ pub struct Day {
 /// The room on a file system of a host, as it was last seen on one day (UTC).
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoomSeen {
-    /// Days since 1970-01-01.
-    pub day: i32,
     /// On which host.
     pub host: Host,
     /// On which file system there.
@@ -114,6 +112,26 @@ pub struct RoomSeen {
     pub at: Timestamp,
     /// How much.
     pub room: Room,
+}
+
+impl Tally {
+    /// Whether the copies are those of a target.
+    pub fn is_of(&self, target: &Target) -> bool {
+        self.host == target.host && self.group == target.group
+    }
+}
+
+impl RoomSeen {
+    /// The day on which it was seen.
+    pub fn day(&self) -> i32 {
+        day_of(self.at)
+    }
+
+    /// Whether a target lies on that file system.
+    pub fn is_of(&self, target: &Target) -> bool {
+        let mount_point = target.file_system.as_ref().map(|known| &known.mount_point);
+        self.host == target.host && mount_point == Some(&self.file_system.mount_point)
+    }
 }
 
 /// The day (UTC) of a moment, in days since 1970-01-01.

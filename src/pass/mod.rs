@@ -316,10 +316,8 @@ fn is_audit_reminder_due(target: &Target, now: Timestamp) -> bool {
 
 /// The faults that audits have found in a target's full copies, and in how many of them.
 fn faults_of_audits(ledger: &Snapshot, target: &Target) -> Result<Vec<(Fault, u64)>, Failure> {
-    let tallies = ledger
-        .tallies()?
-        .into_iter()
-        .filter(|tally| tally.kind == Kind::Full && tally.host == target.host && tally.group == target.group);
+    let tallies =
+        ledger.tallies()?.into_iter().filter(|tally| tally.kind == Kind::Full && tally.is_of(target));
     let faults = tallies.filter_map(|tally| Some((Fault::from_code(tally.fault_code)?, tally.copies)));
     Ok(faults.filter(|(fault, copies)| fault.is_of_audit() && *copies > 0).collect())
 }
@@ -328,9 +326,7 @@ fn faults_of_audits(ledger: &Snapshot, target: &Target) -> Result<Vec<(Fault, u6
 fn count_to_make(ledger: &Snapshot, order: &Order, targets: &[(Target, HostRecord)]) -> Result<u64, Failure> {
     // Those whose time has come are counted when they are begun.
     let is_due = |tally: &Tally| tally.kind != Kind::Retry || order.eagerness == Eagerness::Now;
-    let is_served = |tally: &Tally| {
-        targets.iter().any(|(target, _)| (&target.host, &target.group) == (&tally.host, &tally.group))
-    };
+    let is_served = |tally: &Tally| targets.iter().any(|(target, _)| tally.is_of(target));
     let tallies = ledger.tallies()?;
     let made = tallies.iter().filter(|tally| forecast::is_queued(tally) && is_due(tally) && is_served(tally));
     let copies = made.map(|tally| tally.copies).sum();

@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::faults::{Class, Fault, Met, Scope};
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{
-    AbsolutePath, Copy, FileSystem, Group, Host, LogEntry, Room, RoomSeen, Standing, Target, day_of,
-    old_path, staged_name, staging_path,
+    AbsolutePath, Copy, FileSystem, Group, Host, LogEntry, Room, RoomSeen, Standing, Target, old_path,
+    staged_name, staging_path,
 };
 use crate::plan::load::{self, Door};
 use crate::plan::{notice, retry, space};
@@ -67,20 +67,13 @@ impl Pass<'_> {
 
     /// The room on a host was looked at; it is written down with the next transaction that there is anyway.
     pub(super) fn see_room(&mut self, host: &Host, room: Room, file_system: &FileSystem) {
-        let at = self.context.now();
-        self.seen = Some(RoomSeen {
-            day: day_of(at),
-            host: host.clone(),
-            file_system: file_system.clone(),
-            at,
-            room,
-        });
+        let (host, file_system, at) = (host.clone(), file_system.clone(), self.context.now());
+        self.seen = Some(RoomSeen { host, file_system, at, room });
     }
 
     /// Writes the room down that was looked at last.
     pub(super) fn note_room(&self, change: &mut Change<'_>) -> Result<(), Failure> {
-        let Some(seen) = &self.seen else { return Ok(()) };
-        change.put_room(&seen.host, &seen.file_system, seen.room, seen.at)
+        self.seen.as_ref().map_or(Ok(()), |seen| change.put_room(seen))
     }
 
     /// Writes a fault of a host or target down, and says it if it is news.

@@ -78,6 +78,23 @@ pub struct Slow {
 }
 
 impl Facts {
+    /// Nothing yet.
+    pub fn new(now: Timestamp, state_dir: String) -> Self {
+        Self {
+            now,
+            state_dir,
+            minidvodbs: 0,
+            tallies: Vec::new(),
+            days: Vec::new(),
+            rooms: Vec::new(),
+            hosts: Vec::new(),
+            targets: Vec::new(),
+            database: None,
+            grid: Grid::Each(Vec::new()),
+            slowest: Vec::new(),
+        }
+    }
+
     /// Whether there is no copy to be shown.
     pub fn is_empty(&self) -> bool {
         self.tallies.is_empty()
@@ -85,13 +102,7 @@ impl Facts {
 
     /// The targets on a file system.
     pub fn targets_on<'a>(&'a self, seen: &'a RoomSeen) -> impl Iterator<Item = &'a Target> {
-        self.targets.iter().filter(|target| {
-            target.host == seen.host
-                && target
-                    .file_system
-                    .as_ref()
-                    .is_some_and(|known| known.mount_point == seen.file_system.mount_point)
-        })
+        self.targets.iter().filter(|target| seen.is_of(target))
     }
 
     /// How many copies count as something.

@@ -326,8 +326,8 @@ fn file_system(
             text.push_str(&format!(" The dashed line is the limit of {limit} %. "));
             let (words, at) = reaches_limit(facts, last, limit);
             text.push_str(&words);
-            if let Some(day) = at.filter(|day| (last.day + 1..=last.day + DAYS_SHOWN).contains(day)) {
-                forecast = vec![(last.day, f64::from(room.used_percent)), (day, f64::from(limit))];
+            if let Some(day) = at.filter(|day| (last.day() + 1..=last.day() + DAYS_SHOWN).contains(day)) {
+                forecast = vec![(last.day(), f64::from(room.used_percent)), (day, f64::from(limit))];
                 text.push_str(" (dotted)");
             }
             text.push('.');
@@ -335,8 +335,8 @@ fn file_system(
     }
     let points = seen
         .iter()
-        .filter(|seen| is_shown(facts, seen.day) || seen.day == last.day)
-        .map(|seen| (seen.day, f64::from(seen.room.used_percent)));
+        .filter(|seen| is_shown(facts, seen.day()) || seen.day() == last.day())
+        .map(|seen| (seen.day(), f64::from(seen.room.used_percent)));
     let line = [Line { label: "used".to_owned(), points: points.collect() }];
     let limit = limit.map(f64::from);
     let chart = Lines { lines: &line, limit, forecast: &forecast, top: Some(100.0) };

@@ -70,12 +70,9 @@ fn facts(ledger: &Snapshot, running: Vec<lock::Running>, now: jiff::Timestamp) -
         targets,
         tallies,
         days: ledger.days(day_of(now) - DAYS)?,
-        rooms: ledger.rooms(i32::MIN)?,
+        rooms: ledger.last_rooms()?,
         minidvodbs: ledger.count_minidvodbs()?,
-        database: match ledger.database()? {
-            Some(record) => Some((record, ledger.count_ahead()?)),
-            None => None,
-        },
+        database: ledger.database_behind()?,
         running: running.into_iter().map(with_copy).collect::<Result<_, Failure>>()?,
     })
 }

@@ -255,7 +255,7 @@ impl Ledger {
 
 /// The target that copies which count as the same belong to.
 fn target_of<'f>(facts: &'f Facts, tally: &Tally) -> Option<&'f Target> {
-    facts.targets.iter().find(|target| target.host == tally.host && target.group == tally.group)
+    facts.targets.iter().find(|target| tally.is_of(target))
 }
 
 fn host(facts: &Facts, record: &HostRecord, now: Timestamp) -> HostLine {
@@ -373,11 +373,7 @@ fn rooms(facts: &Facts, now: Timestamp) -> Vec<RoomLine> {
             targets.push(target);
             continue;
         }
-        let seen = facts
-            .rooms
-            .iter()
-            .filter(|seen| seen.host == target.host && Some(&seen.file_system.mount_point) == mount_point)
-            .max_by_key(|seen| seen.at);
+        let seen = facts.rooms.iter().find(|seen| seen.is_of(target));
         rooms.push((vec![target], seen));
     }
     rooms.iter().map(|(targets, seen)| room(facts, targets, *seen, now)).collect()
@@ -391,7 +387,7 @@ fn room(facts: &Facts, targets: &[&Target], seen: Option<&RoomSeen>, now: Timest
         let is_sent_there = |tally: &&Tally| {
             // The old folder makes room for the new one.
             !matches!(tally.kind, Kind::Recopy | Kind::RecopyPerson)
-                && targets.iter().any(|target| target.host == tally.host && target.group == tally.group)
+                && targets.iter().any(|target| tally.is_of(target))
         };
         facts.tallies.iter().filter(is_sent_there).for_each(|tally| queue.add(tally));
         let record = facts.hosts.iter().find(|record| record.host == target.host);
