@@ -31,10 +31,8 @@ const PATHS: [(&str, &str); 4] = [
 ];
 
 /// What differs from run to run or from machine to machine, and the word that it is compared as; in this order.
-const VOLATILE: [(&str, &str); 25] = [
-    // Lines of `check` that were broken to fit.
-    (r"\n {23}", " "),
-    // Lines of `status` that were broken to fit.
+const VOLATILE: [(&str, &str); 24] = [
+    // Lines of `check` and `status` that were broken to fit.
     (r"\n {12,}", " "),
     (r"(?m)^ +(ok|advice) +(rsync|ssh) .*(\n +type: .*)*$", "$2"),
     (r"\d+ ok, \d+ advised", "N ok, N advised"),
@@ -56,7 +54,7 @@ const VOLATILE: [(&str, &str); 25] = [
     (r"(, )?\b[\d,]+ inodes", ", N inodes"),
     // The disk and the forecasts of `status`.
     (r"(?m)^(\S+ +)/\S*( +N %)", "${1}MOUNT$2"),
-    (r"(> )?\b\d+ (min|h|days?|years)( (\d+ (min|h)|SECONDS))?\b", "SPAN"),
+    (r"(?m)(> )?\b\d+ (min|h|days?|years)( (\d+ (min|h)|SECONDS))?$", "SPAN"),
     (r"\b\d{4}-\d\d-\d\d\b", "DAY"),
     // Where rsync lies in a folder of its own, the lines for cron name it.
     (r"PATH=\S+ ", ""),
