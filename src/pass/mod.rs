@@ -38,7 +38,7 @@ use crate::signals::Stop;
 use crate::surroundings::Surroundings;
 use crate::sync::{Hold, Partner};
 use crate::transfer::Setting;
-use crate::ui::Ui;
+use crate::ui::{self, Ui};
 
 /// What every step of a pass works with.
 pub struct Context {
@@ -68,6 +68,15 @@ impl Context {
     /// The time.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// A command of this program with these words, as one can paste it; without words, what every one begins with.
+    pub fn own_command(&self, words: &[&str]) -> String {
+        let mut command = self.surroundings.typed_program();
+        if self.surroundings.is_state_dir_typed {
+            command.push_str(&format!(" --state-dir {}", ui::shell_word(&self.state_dir)));
+        }
+        words.iter().fold(command, |command, word| format!("{command} {}", ui::shell_word(word)))
     }
 
     /// Whether to go on.
@@ -434,7 +443,7 @@ impl Pass<'_> {
             self.show.expect(queued_here);
         }
         if queued_here > 0 {
-            let copies = crate::ui::count(queued_here, "minidvodb", "minidvodbs");
+            let copies = ui::count(queued_here, "minidvodb", "minidvodbs");
             self.context.ui.tell(&format!("queued {copies} of {group} for {host}"));
         }
         Ok(())
