@@ -7,6 +7,7 @@
 mod cron;
 mod database;
 mod here;
+mod schedule;
 mod there;
 
 use serde::Serialize;

@@ -35,6 +35,17 @@ const COLUMNS: [(&str, &str, &[&str]); 15] = [
     ("minidvodbCopy", "dtime", REAL),
 ];
 
+/// The columns of minidvodbCopy, as the IPP has made them, but for the id.
+const DEFINITIONS: [(&str, &str); 7] = [
+    ("minidvodb_id", "BIGINT"),
+    ("minidvodb_rsync_path", "VARCHAR(255) NOT NULL"),
+    ("destination_host", "VARCHAR(255) NOT NULL"),
+    ("fault", "SMALLINT NOT NULL"),
+    ("state", "VARCHAR(64) NOT NULL"),
+    ("epoch", "TIMESTAMP NULL"),
+    ("dtime", "FLOAT"),
+];
+
 /// What is done there, as a server is asked whether it may be.
 const STATEMENTS: [(&str, &str, &str); 5] = [
     (
@@ -77,6 +88,15 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// A table or column that is not as it is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// What is wrong with it.
+    pub what: String,
+    /// The statement that makes it as the IPP has it, where that is a column of minidvodbCopy.
+    pub statement: Option<String>,
+}
+
 impl Database {
     /// What the server calls itself, and as whom it takes us: `user@host`.
     ///
@@ -91,7 +111,7 @@ impl Database {
     ///
     /// # Errors
     /// Away or refused.
-    pub fn wrong_columns(&mut self) -> Result<Vec<String>, Trouble> {
+    pub fn wrong_columns(&mut self) -> Result<Vec<Wrong>, Trouble> {
         let found: Vec<(String, String, String)> = self.conn.query(
             "SELECT TABLE_NAME, COLUMN_NAME, CAST(DATA_TYPE AS CHAR) FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('minidvodbRun', 'minidvodbProcessed', 'minidvodbCopy')",
@@ -100,14 +120,20 @@ impl Database {
         for (table, column, types) in COLUMNS {
             let has_table = found.iter().any(|(of, ..)| of == table);
             let kind = found.iter().find(|(of, name, _)| of == table && name.eq_ignore_ascii_case(column));
-            match kind {
-                None if !has_table => wrong.push(format!("the table {table} is not there")),
-                None => wrong.push(format!("{table} has no column {column}")),
-                Some((.., kind)) if !types.contains(&kind.to_lowercase().as_str()) => {
-                    wrong.push(format!("{table}.{column} is of type {kind}, not {}", types.join(" or ")));
-                }
-                Some(_) => {}
-            }
+            let (what, verb) = match kind {
+                None if !has_table => (format!("the table {table} is not there"), None),
+                None => (format!("{table} has no column {column}"), Some("ADD")),
+                Some((.., kind)) if !types.contains(&kind.to_lowercase().as_str()) => (
+                    format!("{table}.{column} is of type {kind}, not {}", types.join(" or ")),
+                    Some("MODIFY"),
+                ),
+                Some(_) => continue,
+            };
+            let definition = DEFINITIONS.iter().find(|(name, _)| table == "minidvodbCopy" && *name == column);
+            let statement = verb
+                .zip(definition)
+                .map(|(verb, (name, kind))| format!("ALTER TABLE {table} {verb} COLUMN {name} {kind}"));
+            wrong.push(Wrong { what, statement });
         }
         wrong.dedup();
         Ok(wrong)

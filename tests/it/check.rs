@@ -212,6 +212,93 @@ fn sources_that_nobody_named_are_advised_with_the_folder_that_all_lie_in() {
 }
 
 #[test]
+fn stages_that_are_off_are_advised_and_turned_on_by_what_is_typed() {
+    let world = world();
+    world.ok(&["stage", "off", "queue", "run"]);
+    let found = finding(&world.ok(&["check", "--json"]), "stages");
+    assert_eq!(found["verdict"], "advice", "{found}");
+    assert!(found["found"].as_str().unwrap().ends_with(": queue, run"), "{found}");
+    assert_eq!(world.shell(found["mend"][0].as_str().unwrap()).code, 0, "{found}");
+    let all = findings(&world.ok(&["check", "--json"]));
+    assert!(all.iter().all(|finding| finding["check"] != "stages"), "{all:?}");
+}
+
+#[test]
+fn a_ledger_that_knows_no_minidvodb_is_told_where_they_come_from() {
+    let world = World::new();
+    world.ok(&["stage", "on"]);
+    let found = finding(&world.ok(&["check", "--json"]), "minidvodbs");
+    assert_eq!(found["verdict"], "advice", "{found}");
+    let typed: Vec<&str> =
+        found["mend"].as_array().unwrap().iter().map(|typed| typed.as_str().unwrap()).collect();
+    // What has to be replaced is in capitals, and a scan is only looked at.
+    assert!(typed[0].ends_with("minidvodb import FILE.csv"), "{typed:?}");
+    assert!(typed[1].ends_with("minidvodb import --scan DIR --group GROUP --dry-run"), "{typed:?}");
+    assert!(typed[2].ends_with("database set mysql://USER@HOST/NAME --password-file FILE"), "{typed:?}");
+}
+
+#[test]
+fn a_minidvodb_whose_folder_is_away_is_advised_with_its_fault() {
+    let world = World::with_sshd();
+    world.prepare("ipp0222", 3);
+    assert_eq!(finding(&world.ok(&["check", "--json"]), "minidvodbs")["verdict"], "ok");
+    fs::remove_dir_all(world.source("ThreePi.2")).unwrap();
+    let found = finding(&world.ok(&["check", "--json"]), "minidvodbs");
+    assert_eq!(found["verdict"], "advice", "{found}");
+    let text = found["found"].as_str().unwrap();
+    assert!(text.starts_with("1 of 3 ") && text.contains("201") && text.contains("ThreePi.2"), "{text}");
+}
+
+/// A program that is found before this machine's own.
+fn program(world: &mut World, name: &str, script: &str) {
+    let bin = world.root.join("programs");
+    fs::create_dir_all(&bin).unwrap();
+    fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    world.set("PATH", &format!("{bin}:/usr/bin:/bin"));
+}
+
+#[test]
+fn only_a_line_that_starts_passes_over_this_ledger_is_one() {
+    let mut world = world();
+    let table = world.root.join("table");
+    let keep = format!("[ \"$1\" = -l ] && exec cat {table}; cat > {table}");
+    program(&mut world, "crontab", &keep);
+    program(&mut world, "systemctl", "exit 1");
+    let state = world.state();
+    for other in [
+        "# */10 * * * * minidvodbcopy run".to_owned(),
+        format!("0 6 * * * minidvodbcopy --state-dir {state} report --output /run/x.html"),
+        "*/10 * * * * minidvodbcopy run".to_owned(),
+        format!("*/10 * * * * minidvodbcopy --state-dir {} run", world.root.join("other")),
+    ] {
+        fs::write(&table, format!("{other}\n")).unwrap();
+        let found = finding(&world.ok(&["check", "--json"]), "cron");
+        assert_eq!(found["verdict"], "advice", "{other}: {found}");
+    }
+    let found = finding(&world.ok(&["check", "--json"]), "cron");
+    let typed = found["mend"][0].as_str().unwrap();
+    let path = format!("PATH={}:$PATH", world.root.join("programs"));
+    assert_eq!(world.shell(&format!("export {path}\n{typed}")).code, 0, "{typed}");
+    let found = finding(&world.ok(&["check", "--json"]), "cron");
+    assert_eq!(found["verdict"], "ok", "{found}\n{}", fs::read_to_string(&table).unwrap());
+    assert!(fs::read_to_string(&table).unwrap().contains("other"), "a line of somebody else is gone");
+}
+
+#[test]
+fn a_timer_of_systemd_is_as_good_as_cron() {
+    let mut world = world();
+    program(&mut world, "crontab", "exit 1");
+    let enabled = "[ \"$*\" = '--user is-enabled minidvodbcopy.timer' ] && echo enabled";
+    program(&mut world, "systemctl", enabled);
+    let found = finding(&world.ok(&["check", "--json"]), "cron");
+    assert_eq!(found["verdict"], "ok", "{found}");
+    program(&mut world, "systemctl", "echo disabled; exit 1");
+    let found = finding(&world.ok(&["check", "--json"]), "cron");
+    assert_eq!(found["verdict"], "advice", "{found}");
+}
+
+#[test]
 fn a_clock_that_differs_is_advice_with_how_it_was_measured() {
     let mut world = world();
     let found = finding(&world.ok(&["check", "--json"]), "clock");
@@ -222,6 +309,7 @@ fn a_clock_that_differs_is_advice_with_how_it_was_measured() {
     let text = found["found"].as_str().unwrap();
     assert!(text.contains(" s behind this machine's, give or take 0."), "{text}");
     assert!(text.starts_with("3599.") || text.starts_with("3600."), "{text}");
+    assert_eq!(found["mend"][0], "sudo timedatectl set-ntp true");
 }
 
 #[test]
@@ -310,6 +398,19 @@ fn a_database_that_is_well_has_all_that_a_sync_needs() {
     }
 }
 
+/// Types what mends the database; the private server's root has no password that could be asked for.
+#[track_caller]
+fn as_the_servers_root(site: &Site, found: &Value) {
+    let commands = found["mend"].as_array().unwrap();
+    assert!(!commands.is_empty(), "{found}");
+    for command in commands {
+        let command = command.as_str().unwrap();
+        assert!(command.starts_with("mysql -h 127.0.0.1 -P "), "{command}");
+        let ran = site.world.shell(&command.replace(" -u root -p ", " -u root "));
+        assert_eq!(ran.code, 0, "{command}\n{}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_privilege_that_is_missing_is_granted_by_what_is_typed() {
     let site = Site::prepared(1);
@@ -325,24 +426,23 @@ fn a_privilege_that_is_missing_is_granted_by_what_is_typed() {
     let text = found["found"].as_str().unwrap();
     assert!(text.contains("INSERT on minidvodbCopy") && text.contains("UPDATE on minidvodbCopy"), "{text}");
     assert!(!text.contains("SELECT on"), "{text}");
-    for command in found["mend"].as_array().unwrap() {
-        let words = shlex::split(command.as_str().unwrap()).unwrap();
-        assert_eq!(words[0], "mysql");
-        site.ipp.sql(words.last().unwrap());
-    }
+    as_the_servers_root(&site, &found);
     let ran = site.world.ok(&["check", "--json"]);
     assert_eq!(finding(&ran, "privileges")["verdict"], "ok");
     assert_eq!(site.ipp.raw(), before, "nothing was written");
 }
 
 #[test]
-fn a_column_that_is_missing_or_of_another_type_is_named() {
+fn a_column_that_is_missing_or_of_another_type_is_made_by_what_is_typed() {
     let site = Site::prepared(1);
     site.ipp.sql("ALTER TABLE minidvodbCopy DROP COLUMN dtime, MODIFY COLUMN fault VARCHAR(8)");
     let ran = site.world.run(&["check", "--json"]).expect(1);
-    let found = finding(&ran, "tables")["found"].as_str().unwrap().to_owned();
-    assert!(found.contains("minidvodbCopy has no column dtime"), "{found}");
-    assert!(found.contains("minidvodbCopy.fault is of type varchar"), "{found}");
+    let found = finding(&ran, "tables");
+    let text = found["found"].as_str().unwrap();
+    assert!(text.contains("minidvodbCopy has no column dtime"), "{text}");
+    assert!(text.contains("minidvodbCopy.fault is of type varchar"), "{text}");
+    as_the_servers_root(&site, &found);
+    assert_eq!(finding(&site.world.ok(&["check", "--json"]), "tables")["verdict"], "ok");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Findings, own_command};
 use crate::database::{Database, Trouble};
 use crate::error::Result;
 use crate::ledger::{Failure, Look, Snapshot};
-use crate::model::{Content, CopyState, DatabaseRecord, TableRow, Verified, is_same_text};
+use crate::model::{Address, Content, CopyState, DatabaseRecord, TableRow, Verified, is_same_text};
 use crate::pass::Context;
 use crate::sync::{self, Stopped};
 use crate::ui;
@@ -36,7 +36,7 @@ pub(super) fn examine(context: &Context, findings: &mut Findings<'_>) -> Result<
             return findings.not_tried(&REST, "the connection does not answer");
         }
     };
-    tables(findings, &mut database)?;
+    tables(findings, &mut database, &record)?;
     let may_read = privileges(findings, &mut database, &record, &account)?;
     locks(context, findings, &mut database)?;
     if may_read {
@@ -75,14 +75,27 @@ fn refused(
     }
 }
 
-fn tables(findings: &mut Findings<'_>, database: &mut Database) -> Result<()> {
-    match database.wrong_columns() {
-        Ok(wrong) if wrong.is_empty() => {
-            findings.ok("tables", "all columns that are needed, of the right types")
-        }
-        Ok(wrong) => findings.fail("tables", wrong.join("\n"), Vec::new()),
-        Err(trouble) => findings.fail("tables", trouble.text(), Vec::new()),
+fn tables(findings: &mut Findings<'_>, database: &mut Database, record: &DatabaseRecord) -> Result<()> {
+    let wrong = match database.wrong_columns() {
+        Ok(wrong) => wrong,
+        Err(trouble) => return findings.fail("tables", trouble.text(), Vec::new()),
+    };
+    if wrong.is_empty() {
+        return findings.ok("tables", "all columns that are needed, of the right types");
     }
+    let client = client(&record.address);
+    let (user, name) = (ui::shell_word(&record.address.user), ui::shell_word(&record.address.name));
+    let mut mend: Vec<String> = wrong
+        .iter()
+        .map(|wrong| match &wrong.statement {
+            Some(statement) => format!("{client} -u root -p {name} -e {}", ui::shell_word(statement)),
+            // Perhaps it is another database than the one that is meant.
+            None => format!("{client} -u {user} -p {name} -e 'SHOW TABLES'"),
+        })
+        .collect();
+    mend.dedup();
+    let found: Vec<String> = wrong.into_iter().map(|wrong| wrong.what).collect();
+    findings.fail("tables", found.join("\n"), mend)
 }
 
 /// Says whether minidvodbCopy can be read.
@@ -117,11 +130,19 @@ fn privileges(
                 refusal.table,
                 account_of(account)
             );
-            format!("mysql -u root -p -e {}", ui::shell_word(statement))
+            format!("{} -u root -p -e {}", client(&record.address), ui::shell_word(statement))
         })
         .collect();
     findings.fail("privileges", found.join("\n"), mend)?;
     Ok(!refusals.iter().any(|refusal| refusal.verb == "SELECT" && refusal.table == "minidvodbCopy"))
+}
+
+/// The stock client, as it comes to the same server.
+fn client(address: &Address) -> String {
+    match &address.socket {
+        Some(socket) => format!("mysql -S {}", ui::shell_word(socket)),
+        None => format!("mysql -h {} -P {}", ui::shell_word(&address.host), address.port),
+    }
 }
 
 fn backquoted(name: &str) -> String {

@@ -1,21 +1,26 @@
-//! This machine: the state folder, file locks, the ledger, programs, source folders, cron.
+//! This machine: the state folder, file locks, the ledger, programs, minidvodbs and the folders they lie in.
 
 use std::fs::{File, OpenOptions};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs2::FileExt as _;
 
-use super::{Findings, own_command};
+use super::{Findings, own_command, schedule};
 use crate::error::Result;
+use crate::faults::Met;
 use crate::ledger::Look as _;
+use crate::model::{Minidvodb, Stages};
 use crate::pass::Context;
 use crate::transfer::inspect::{self, Age};
-use crate::{state, ui};
+use crate::transfer::source::{Roots, Source};
+use crate::{state, sync, ui};
 
 /// With less room than this the ledger, its backups and the manifests have no future.
 const ROOM_MIN_BYTES: u64 = 256 * 1024 * 1024;
 /// So many minidvodbs are looked at to see where they lie.
 const LOOKED_AT: usize = 1_000;
+/// So many of them are tried.
+const TRIED: usize = 20;
 
 /// Tries everything on this machine; says whether the ledger, if there is one, can be read.
 pub(super) fn examine(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
@@ -42,7 +47,7 @@ pub(super) fn examine(context: &Context, findings: &mut Findings<'_>) -> Result<
     } else {
         findings.not_tried(&["sources"], "the ledger cannot be read")?;
     }
-    cron(context, findings)?;
+    schedule::examine(context, findings)?;
     Ok(can_read)
 }
 
@@ -119,15 +124,8 @@ fn try_locks(dir: &Utf8Path) -> Result<(), String> {
 
 fn ledger(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
     if !context.ledger.exists() {
-        findings.advise(
-            "ledger",
-            "there is none yet: say which minidvodbs there are, by a list, a folder, or the IPP database",
-            vec![
-                own_command(context, &["minidvodb", "import", "minidvodbs.csv"]),
-                own_command(context, &["minidvodb", "import", "--scan", "/data", "--group", "ThreePi"]),
-                own_command(context, &["database", "set", "mysql://ipp@ippdb01/gpc1"]),
-            ],
-        )?;
+        findings.advise("ledger", "there is none yet", Vec::new())?;
+        no_minidvodbs(context, findings)?;
         return Ok(true);
     }
     match context.ledger.check() {
@@ -139,6 +137,10 @@ fn ledger(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
                 ui::count(census.copies, "copy", "copies")
             );
             findings.ok("ledger", found)?;
+            stages(context, findings)?;
+            if census.minidvodbs == 0 {
+                no_minidvodbs(context, findings)?;
+            }
             if census.targets == 0 {
                 let add = ["target", "add", "GROUP", "HOST", "/PATH"];
                 findings.advise("targets", "nothing goes anywhere yet", vec![own_command(context, &add)])?;
@@ -150,6 +152,42 @@ fn ledger(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// What a pass leaves out.
+fn stages(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
+    let Stages { queue, load, run } = context.ledger.read(|ledger| ledger.stages())?;
+    let off: Vec<&str> = [("queue", queue), ("load", load), ("run", run)]
+        .iter()
+        .filter(|(_, on)| !on)
+        .map(|(name, _)| *name)
+        .collect();
+    if off.is_empty() {
+        return Ok(());
+    }
+    let on = [&["stage", "on"][..], &off].concat();
+    findings.advise(
+        "stages",
+        format!("off, so that no pass does them: {}", off.join(", ")),
+        vec![own_command(context, &on)],
+    )
+}
+
+/// The ways in which this ledger learns of minidvodbs.
+fn no_minidvodbs(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
+    if sync::database_of(context)?.is_some() {
+        let found = "none came from the database yet, which only tells of groups that have a target";
+        return findings.advise("minidvodbs", found, vec![own_command(context, &["sync"])]);
+    }
+    findings.advise(
+        "minidvodbs",
+        "none is known: take them from a list, a folder, or the IPP database",
+        vec![
+            own_command(context, &["minidvodb", "import", "FILE.csv"]),
+            own_command(context, &["minidvodb", "import", "--scan", "DIR", "--group", "GROUP", "--dry-run"]),
+            own_command(context, &["database", "set", "mysql://USER@HOST/NAME", "--password-file", "FILE"]),
+        ],
+    )
 }
 
 fn program(context: &Context, findings: &mut Findings<'_>, name: &'static str) -> Result<()> {
@@ -177,33 +215,35 @@ pub(super) fn old_rsync(line: &str) -> String {
     )
 }
 
-/// The folders that minidvodbs may be copied from.
+/// The folders that minidvodbs may be copied from, and the minidvodbs themselves.
 fn sources(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
     if !context.ledger.exists() {
         return findings.not_tried(&["sources"], "there is no ledger");
     }
-    let (roots, common) = context.ledger.read(|ledger| {
-        let mut common: Option<Utf8PathBuf> = None;
-        let mut left = LOOKED_AT;
+    let (merged, common, roots) = context.ledger.read(|ledger| {
+        let (mut merged, mut common, mut left) = (Vec::new(), None::<Utf8PathBuf>, LOOKED_AT);
         ledger.each_minidvodb(|minidvodb| {
             let folder = Utf8Path::new(minidvodb.path.as_str());
             let folder = folder.parent().unwrap_or(folder);
             common = Some(common.take().map_or_else(|| folder.to_owned(), |common| shared(&common, folder)));
+            if minidvodb.is_eligible() && merged.len() < TRIED {
+                merged.push(minidvodb);
+            }
             left -= 1;
             Ok(left > 0)
         })?;
-        Ok((ledger.source_roots()?, common))
+        Ok((merged, common, Roots(ledger.source_roots()?)))
     })?;
-    if roots.is_empty() {
+    if roots.0.is_empty() {
         let folder = common.filter(|common| common.components().count() > 1);
         let folder = folder.unwrap_or_else(|| Utf8PathBuf::from("/DIR"));
-        return findings.advise(
+        findings.advise(
             "sources",
             "minidvodbs may be copied from anywhere: a wrong path in a list or a table would be believed",
             vec![own_command(context, &["source", "add", folder.as_str()])],
-        );
+        )?;
     }
-    for root in roots {
+    for root in &roots.0 {
         match std::fs::read_dir(root.as_str()) {
             Ok(_) => findings.ok("sources", root.as_str())?,
             Err(error) => findings.fail(
@@ -213,37 +253,40 @@ fn sources(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
             )?,
         }
     }
-    Ok(())
+    minidvodbs(context, findings, &merged, &roots)
+}
+
+/// Whether the first minidvodbs that may be copied are where this ledger says that they are.
+fn minidvodbs(
+    context: &Context,
+    findings: &mut Findings<'_>,
+    merged: &[Minidvodb],
+    roots: &Roots,
+) -> Result<()> {
+    if merged.is_empty() {
+        return Ok(());
+    }
+    let refused: Vec<Met> =
+        merged.iter().filter_map(|minidvodb| Source::find(&minidvodb.path, roots).err()).collect();
+    let Some(first) = refused.first() else {
+        let found = match merged.len() {
+            1 => "the one that may be copied is where it should be".to_owned(),
+            several => format!("{several} that may be copied were looked for, and are where they should be"),
+        };
+        return findings.ok("minidvodbs", found);
+    };
+    let of = format!("{} of {} looked at", refused.len(), merged.len());
+    let found = format!("{of} cannot be copied from here: fault {}: {}", first.fault, first.message);
+    findings.advise(
+        "minidvodbs",
+        found,
+        vec![own_command(context, &["faults", &first.fault.code().to_string()])],
+    )
 }
 
 /// The deepest folder that both lie in.
 fn shared(a: &Utf8Path, b: &Utf8Path) -> Utf8PathBuf {
     a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
-}
-
-/// Whether anything starts passes.
-fn cron(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
-    let install =
-        vec![format!("(crontab -l 2>/dev/null; {}) | crontab -", own_command(context, &["crontab"]))];
-    let Some(program) = context.surroundings.find("crontab") else {
-        return findings.advise(
-            "cron",
-            "there is no crontab here; a systemd timer starts passes as well",
-            vec![own_command(context, &["crontab"])],
-        );
-    };
-    let listed = std::process::Command::new(program).arg("-l").output();
-    let lines = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let has_line =
-        lines.lines().any(|line| !line.trim_start().starts_with('#') && line.contains("minidvodbcopy"));
-    if has_line {
-        return findings.ok("cron", "this user's crontab has a line with minidvodbcopy");
-    }
-    findings.advise(
-        "cron",
-        "no line of this user's crontab has minidvodbcopy, unless a systemd timer does it",
-        install,
-    )
 }
 
 #[cfg(test)]

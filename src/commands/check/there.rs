@@ -283,7 +283,8 @@ fn clock(
             if difference.ahead_s.abs() - difference.uncertain_s <= CLOCK_MAX_S {
                 return findings.ok("clock", found);
             }
-            let mend = vec!["timedatectl".to_owned(), ssh_there(context, host, &[], "timedatectl")];
+            let set = "sudo timedatectl set-ntp true";
+            let mend = vec![set.to_owned(), ssh_there(context, host, &["-t"], set)];
             findings.advise("clock", format!("{found}: set the one that is wrong by NTP"), mend)
         }
         Ok(None) => findings.advise("clock", "`date` there prints no time", Vec::new()),
@@ -306,7 +307,7 @@ fn examine_target(
         Ok(view) => view,
         Err(halt) => {
             let met = said(halt)?;
-            let mend = mend_path(context, &host, target, met.fault);
+            let mend = mend_path(context, &host, target, &met);
             findings.fail("path", format!("fault {}: {}", met.fault, met.message), mend)?;
             return findings.not_tried(&OF_A_TARGET[1..], "the path is not as it should be");
         }
@@ -337,15 +338,32 @@ fn examine_target(
     Ok(())
 }
 
-fn mend_path(context: &Context, host: &HostRecord, target: &Target, fault: Fault) -> Vec<String> {
+fn mend_path(context: &Context, host: &HostRecord, target: &Target, met: &Met) -> Vec<String> {
+    let (options, command) = usable(target, met);
+    vec![ssh_there(context, host, options, &command)]
+}
+
+/// The command there that makes a target's path usable, or shows why it is not; with ssh's options for it.
+/// Where the disk is known, it comes first: made below a disk that is away, a folder would take what is meant for it.
+fn usable(target: &Target, met: &Met) -> (&'static [&'static str], String) {
     let path = ui::shell_word(target.path.as_str());
-    match fault {
-        Fault::PathMissing => vec![ssh_there(context, host, &[], &format!("mkdir -p -- {path}"))],
-        Fault::PathDenied => {
-            vec![ssh_there(context, host, &["-t"], &format!("sudo chown \"$(id -un)\" -- {path}"))]
+    let disk =
+        target.file_system.as_ref().map(|known| known.mount_point.as_str()).filter(|disk| *disk != "/");
+    let is_said = |what: &str| met.message.to_lowercase().contains(what);
+    match (met.fault, disk.map(ui::shell_word)) {
+        (Fault::PathMissing, Some(disk)) => {
+            (&["-t"], format!("{{ mountpoint -q -- {disk} || sudo mount -- {disk}; }} && mkdir -p -- {path}"))
         }
-        _ if fault.scope() == Scope::Host => vec![ssh_there(context, host, &[], "true")],
-        _ => vec![ssh_there(context, host, &[], &format!("ls -ld -- {path}; df -h -- {path}"))],
+        (Fault::PathMissing, None) => (&[], format!("mkdir -p -- {path}")),
+        (Fault::PathDenied, Some(disk)) if is_said("read-only") => {
+            (&["-t"], format!("sudo mount -o remount,rw -- {disk}"))
+        }
+        (Fault::PathDenied, _) if is_said("read-only") || is_said("quota") => {
+            (&[], format!("findmnt --target {path}; quota"))
+        }
+        (Fault::PathDenied, _) => (&["-t"], format!("sudo chown \"$(id -un)\" -- {path}")),
+        (fault, _) if fault.scope() == Scope::Host => (&[], "true".to_owned()),
+        _ => (&[], format!("ls -ld -- {path}; df -h -- {path}")),
     }
 }
 
@@ -387,7 +405,10 @@ fn room(context: &Context, findings: &mut Findings<'_>, target: &Target, view: &
         target.max_used_percent
     );
     if view.room.inodes.is_some_and(|inodes| inodes.total > 0 && inodes.free == 0) {
-        return findings.fail("room", format!("{found}: no inode is free"), Vec::new());
+        let host = HostRecord::unknown(target.host.clone());
+        let look =
+            ssh_there(context, &host, &[], &format!("df -i -- {}", ui::shell_word(target.path.as_str())));
+        return findings.fail("room", format!("{found}: no inode is free; remove files there"), vec![look]);
     }
     match space::judge_limit(&view.room, target.max_used_percent) {
         Ok(()) => findings.ok("room", found),
@@ -416,7 +437,7 @@ fn writing(
         Err(halt) => {
             let met = said(halt)?;
             let host = HostRecord::unknown(target.host.clone());
-            let mend = mend_path(context, &host, target, met.fault);
+            let mend = mend_path(context, &host, target, &met);
             findings.fail("writing", format!("fault {}: {}", met.fault, met.message), mend)
         }
     }
@@ -425,10 +446,40 @@ fn writing(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{AbsolutePath, FileSystem, Group, Host};
 
     #[test]
     fn what_is_missing_names_its_packages_once() {
         let missing = ["mv", "rsync", "df", "find"].map(str::to_owned);
         assert_eq!(packages(&missing), "coreutils findutils rsync");
+    }
+
+    #[test]
+    fn a_path_on_a_disk_that_is_known_is_mended_by_its_disk_first() {
+        let path = AbsolutePath::parse("/data/d 1/ThreePi").unwrap();
+        let (group, host) = (Group::parse("ThreePi").unwrap(), Host::parse("ipp0222").unwrap());
+        let mut target = Target::new(group, host, path);
+        let usable = |target: &Target, fault, message: &str| usable(target, &Met::new(fault, message)).1;
+        let made = "mkdir -p -- '/data/d 1/ThreePi'";
+        assert_eq!(usable(&target, Fault::PathMissing, "gone"), made);
+        let disk = |mount_point: &str| FileSystem {
+            mount_point: mount_point.to_owned(),
+            source: "/dev/md0".to_owned(),
+            kind: "xfs".to_owned(),
+            id: "0".to_owned(),
+        };
+        target.file_system = Some(disk("/"));
+        assert_eq!(usable(&target, Fault::PathMissing, "gone"), made);
+        target.file_system = Some(disk("/data/d 1"));
+        assert_eq!(
+            usable(&target, Fault::PathMissing, "gone"),
+            format!("{{ mountpoint -q -- '/data/d 1' || sudo mount -- '/data/d 1'; }} && {made}")
+        );
+        assert_eq!(
+            usable(&target, Fault::PathDenied, "mkdir: cannot create: Read-only file system"),
+            "sudo mount -o remount,rw -- '/data/d 1'"
+        );
+        assert!(usable(&target, Fault::PathDenied, "Permission denied").starts_with("sudo chown "));
+        assert!(usable(&target, Fault::PathDenied, "Disk quota exceeded").ends_with("; quota"));
     }
 }
