@@ -404,6 +404,10 @@ fn what_is_missing_or_no_choice_is_answered_with_the_choices() {
     for (words, says) in [
         (&["target"][..], "minidvodbcopy: `target` needs one of: add, del, show\n"),
         (&["--state-dir", "/x", "ledger"], "`ledger` needs one of: check, backup, restore, compact\n"),
+        (
+            &["source", "add", "/no/such"],
+            "/no/such is no folder on this machine\n  hint: make or mount it first",
+        ),
         (&["completions", "tcsh"], "'tcsh' is no shell that completions are made for: bash, zsh or fish\n"),
         (&["completions"], "arguments not provided: shell\n  hint: `minidvodbcopy help completions` shows"),
     ] {
