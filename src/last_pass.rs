@@ -1,4 +1,4 @@
-//! When a pass ended last, and when one ended without a fault: what monitoring asks first.
+//! When a pass ended last, and when one ended well: what monitoring asks first.
 //!
 //! Kept in two small files beside the ledger, since a pass that has nothing to do commits nothing. Invariant:
 //! each file is replaced by a whole one; what can't be read counts as not known, and what can't be written never
@@ -11,12 +11,11 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Exit;
 use crate::state;
 
 /// The last pass, however it ended.
 const LAST: &str = "last_pass";
-/// The last pass that met no fault.
+/// The last pass that succeeded.
 const LAST_SUCCESS: &str = "last_success";
 /// No record is longer.
 const MAX_BYTES: u64 = 1024;
@@ -40,14 +39,14 @@ struct EndedPassRecord {
     exit_code: u8,
 }
 
-/// Notes that a pass has ended.
-pub fn note(state_dir: &Utf8Path, pass: EndedPass) {
+/// Notes that a pass has ended, and whether it counts as a success.
+pub fn note(state_dir: &Utf8Path, pass: EndedPass, has_succeeded: bool) {
     let record = EndedPassRecord {
         began_ms: pass.began.as_millisecond(),
         ended_ms: pass.ended.as_millisecond(),
         exit_code: pass.exit_code,
     };
-    let names: &[&str] = if pass.exit_code == Exit::Done as u8 { &[LAST, LAST_SUCCESS] } else { &[LAST] };
+    let names: &[&str] = if has_succeeded { &[LAST, LAST_SUCCESS] } else { &[LAST] };
     for name in names {
         if let Err(error) = write(state_dir, name, &record) {
             tracing::warn!("cannot note the end of the pass in {state_dir}/{name}: {error}");
@@ -68,7 +67,7 @@ pub fn last(state_dir: &Utf8Path) -> Option<EndedPass> {
     read(state_dir, LAST)
 }
 
-/// The pass that was the last to end without a fault.
+/// The pass that was the last to succeed.
 pub fn last_success(state_dir: &Utf8Path) -> Option<EndedPass> {
     read(state_dir, LAST_SUCCESS)
 }
@@ -91,6 +90,7 @@ fn read(state_dir: &Utf8Path, name: &str) -> Option<EndedPass> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Exit;
 
     fn pass(ended_s: i64, exit: Exit) -> EndedPass {
         let at = |second| Timestamp::from_second(second).unwrap();
@@ -98,12 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_met_a_fault_is_the_last_one_and_no_success() {
+    fn a_pass_that_did_not_succeed_is_the_last_one_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let state_dir = Utf8Path::from_path(dir.path()).unwrap();
         assert_eq!((last(state_dir), last_success(state_dir)), (None, None));
-        note(state_dir, pass(100, Exit::Done));
-        note(state_dir, pass(200, Exit::Faulted));
+        note(state_dir, pass(100, Exit::Done), true);
+        note(state_dir, pass(200, Exit::Faulted), false);
         assert_eq!(last(state_dir), Some(pass(200, Exit::Faulted)));
         assert_eq!(last_success(state_dir), Some(pass(100, Exit::Done)));
         assert_eq!(fs::read_dir(state_dir).unwrap().count(), 2, "nothing is left beside them");
@@ -124,7 +124,7 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", state_dir.join(LAST)).unwrap();
         assert_eq!(last(state_dir), None);
         // The next pass replaces it all the same.
-        note(state_dir, pass(100, Exit::Done));
+        note(state_dir, pass(100, Exit::Done), true);
         assert_eq!(last(state_dir), Some(pass(100, Exit::Done)));
     }
 }

@@ -26,15 +26,15 @@ use crate::error::{Error, Exit, Result};
 use crate::faults::{Fault, Met, Scope};
 use crate::ledger::Look as _;
 use crate::model::{AbsolutePath, CopyId, Group, Host, Target};
-use crate::pass::Context;
+use crate::pass::{Context, expect_known};
 use crate::plan::audit::{Oldest, Turn, turn};
 use crate::transfer::source::Roots;
 use crate::transfer::{Connection, Halt, Watch};
 
 /// After so many copies in a row that could not be audited, each for itself, their host is left alone.
 const ODD_IN_A_ROW: u32 = 5;
-/// So many copies are chosen at once.
-const CHOSEN_AT_ONCE: u64 = 10_000;
+/// So many copies are chosen at once, for which all copies are read once: ten times for a million.
+const CHOSEN_AT_ONCE: u64 = 100_000;
 
 /// Which copies to audit, and how.
 #[derive(Clone, Debug)]
@@ -52,8 +52,9 @@ pub struct Order {
 /// One audit. What it could not look at is in the report.
 ///
 /// # Errors
-/// What ends it: a signal, the ledger. What was found by then is written down.
+/// 2 where nothing is known of the host or the group; what ends it: a signal, the ledger. What was found by then is written down.
 pub fn run(context: &Context, order: &Order) -> Result<Report> {
+    expect_known(context, order.host.as_ref(), order.group.as_ref())?;
     context.ledger.back_up_daily(context.now())?;
     let (roots, ledger_id) =
         context.ledger.read(|ledger| Ok((ledger.source_roots()?, ledger.ledger_id()?)))?;
@@ -67,7 +68,7 @@ pub fn run(context: &Context, order: &Order) -> Result<Report> {
         searched: BTreeSet::new(),
         checked: Vec::new(),
         first_checked: None,
-        teller: Teller::new(context.ui),
+        teller: Teller::new(context.ui, context.own_command(&["check"])),
     };
     let done = auditor.audit_all();
     let kept = auditor.write_down();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::record::Checked;
-use crate::faults::{Fault, Met};
+use crate::faults::{Fault, Met, Scope};
 use crate::model::{AbsolutePath, Copy, Group, Host};
 use crate::pass::title;
 use crate::ui::{self, Ui};
@@ -99,6 +99,8 @@ pub struct Unexplained {
 /// Says what is found, and makes the report.
 pub(super) struct Teller {
     ui: Ui,
+    /// The command that looks for what is wrong with a host; its name follows.
+    check: String,
     report: Report,
     /// New faults by host, group and code.
     new_faults: BTreeMap<(Host, Group, i16), u64>,
@@ -107,8 +109,8 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(ui: Ui) -> Self {
-        Self { ui, report: Report::default(), new_faults: BTreeMap::new(), why_not_compared: None }
+    pub(super) fn new(ui: Ui, check: String) -> Self {
+        Self { ui, check, report: Report::default(), new_faults: BTreeMap::new(), why_not_compared: None }
     }
 
     /// How many copies were audited so far.
@@ -209,7 +211,8 @@ impl Teller {
     /// One copy can't be audited, and the others of its host can.
     pub(super) fn note_odd(&mut self, copy: &Copy, fault: Option<Fault>, message: &str) {
         self.report.not_audited += 1;
-        self.ui.notice(&cannot_be_audited(&title(copy), fault, message));
+        let text = self.cannot_be_audited(&title(copy), &copy.host, fault, message);
+        self.ui.notice(&text);
         self.report.closed.push(ClosedPlace::new(&copy.host, Some(copy.final_path()), fault, message));
     }
 
@@ -223,13 +226,23 @@ impl Teller {
         was_said: bool,
     ) {
         let place = path.map_or_else(|| format!("host {host}"), |path| format!("{path} at {host}"));
-        let text = cannot_be_audited(&place, fault, message);
+        let text = self.cannot_be_audited(&place, host, fault, message);
         if was_said {
             self.ui.tell(&text);
         } else {
             self.ui.notice(&text);
         }
         self.report.closed.push(ClosedPlace::new(host, path.map(ToString::to_string), fault, message));
+    }
+
+    /// With the way out: what a fault of the copy itself asks for, else what to ask of the host.
+    fn cannot_be_audited(&self, what: &str, host: &Host, fault: Option<Fault>, message: &str) -> String {
+        let code = fault.map_or_else(String::new, |fault| format!("fault {fault}: "));
+        let way_out = match fault.filter(|fault| fault.scope() == Scope::Copy) {
+            Some(fault) => fault.advice().to_owned(),
+            None => format!("`{} {host}` looks what is wrong there, and says what to type", self.check),
+        };
+        format!("{what} cannot be audited: {code}{message}\n  {way_out}")
     }
 
     /// A folder that no copy explains.
@@ -291,11 +304,6 @@ impl ClosedPlace {
             message: message.to_owned(),
         }
     }
-}
-
-fn cannot_be_audited(what: &str, fault: Option<Fault>, message: &str) -> String {
-    let code = fault.map_or_else(String::new, |fault| format!("fault {fault}: "));
-    format!("{what} cannot be audited: {code}{message}")
 }
 
 /// What to do about a fault that a copy did not have when it was looked at.

@@ -241,9 +241,5 @@ fn wrapped(line: &str) -> Vec<String> {
 
 /// A command of this program, as one can paste it.
 fn own_command(context: &Context, words: &[&str]) -> String {
-    let mut command = context.surroundings.typed_program();
-    if context.surroundings.is_state_dir_typed {
-        command.push_str(&format!(" --state-dir {}", ui::shell_word(&context.state_dir)));
-    }
-    words.iter().fold(command, |command, word| format!("{command} {}", ui::shell_word(word)))
+    context.own_command(words)
 }

@@ -16,7 +16,8 @@ use crate::report::{self, Facts, GRID_COPIES, Grid, GridRow, SLOWEST, Slow};
 
 pub(super) fn execute(context: &Context, words: &cli::Report) -> Result<Exit> {
     let mut new = NewFile::begin(&words.output, &context.state_dir)?.with_permissions_of_the_old_one()?;
-    let mut facts = Facts::new(context.now(), context.state_dir.to_string());
+    let own_command = context.own_command(&[]);
+    let mut facts = Facts::new(context.now(), context.state_dir.to_string(), own_command);
     if context.ledger.exists() {
         context.ledger.read(|ledger| read(ledger, &mut facts))?;
         look_at_copies(context, &mut facts)?;

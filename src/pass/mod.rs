@@ -151,13 +151,14 @@ impl Order {
 pub fn run(context: &Context, order: &Order) -> Result<Summary> {
     let began = context.now();
     let result = serve_all(context, order);
-    let exit = match &result {
-        Ok(summary) if summary.faulted > 0 => Exit::Faulted,
-        Ok(_) => Exit::Done,
-        Err(error) => error.exit,
+    let (exit, has_succeeded) = match &result {
+        Ok(summary) if summary.faulted > 0 => (Exit::Faulted, false),
+        // Where others had all that it came for, one of them may hang.
+        Ok(summary) => (Exit::Done, summary.skipped == 0 || summary.served > 0),
+        Err(error) => (error.exit, false),
     };
     let pass = EndedPass { began, ended: context.now(), exit_code: exit as u8 };
-    last_pass::note(&context.state_dir, pass);
+    last_pass::note(&context.state_dir, pass, has_succeeded);
     result
 }
 
@@ -168,6 +169,7 @@ fn serve_all(context: &Context, order: &Order) -> Result<Summary> {
     }
     context.ledger.back_up_daily(context.now())?;
     let mut partner = if context.ledger.read(|ledger| Ok(ordered_targets(ledger, order)?.is_empty()))? {
+        expect_known(context, order.host.as_ref(), order.group.as_ref())?;
         Partner::default()
     } else {
         Partner::meet(context)?
@@ -188,6 +190,7 @@ fn serve_all(context: &Context, order: &Order) -> Result<Summary> {
                 let (partner, show) = (&mut partner, &mut show);
                 Pass { context, order, lock: &mut lock, partner, show, seen: None, summary: &mut summary }
                     .serve(&target)?;
+                summary.served += 1;
                 partner.let_go();
                 partner.catch_up(context)?;
             }
@@ -227,6 +230,29 @@ fn no_ledger(context: &Context) -> Error {
         "`minidvodbcopy minidvodb import` and `minidvodbcopy target add` make one; is this the right --state-dir?",
     )
     .hint("`minidvodbcopy check` says what to do first")
+}
+
+/// Refuses a host or a group of which nothing is known: more likely a typing error than a wish.
+///
+/// # Errors
+/// 2 where there is neither a target nor a copy of it.
+pub fn expect_known(context: &Context, host: Option<&Host>, group: Option<&Group>) -> Result<()> {
+    if host.is_none() && group.is_none() {
+        return Ok(());
+    }
+    let (targets, tallies) = context.ledger.read(|ledger| Ok((ledger.targets()?, ledger.tallies()?)))?;
+    let of_targets = targets.iter().map(|target| (&target.host, &target.group));
+    let of_copies = tallies.iter().map(|tally| (&tally.host, &tally.group));
+    let (hosts, groups): (BTreeSet<_>, BTreeSet<_>) = of_targets.chain(of_copies).unzip();
+    let unknown_host = host.filter(|host| !hosts.contains(host)).map(|host| format!("to {host}"));
+    let unknown_group = group.filter(|group| !groups.contains(group)).map(|group| format!("of {group}"));
+    match unknown_host.or(unknown_group) {
+        None => Ok(()),
+        Some(unknown) => {
+            Err(Error::usage(format!("no target and no copy {unknown} is known, and nothing was done"))
+                .hint(format!("`{}` lists what goes where", context.own_command(&["target", "show"]))))
+        }
+    }
 }
 
 /// What a pass would do, without doing it.

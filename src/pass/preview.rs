@@ -48,6 +48,7 @@ pub(super) fn preview(context: &Context, order: &Order, extra: Option<Target>) -
         None => context.ledger.read(|ledger| ordered_targets(ledger, order))?,
     };
     if targets.is_empty() {
+        super::expect_known(context, order.host.as_ref(), order.group.as_ref())?;
         context.ui.tell("no target is active: see `minidvodbcopy target show` and `minidvodbcopy host show`");
     }
     for (target, host) in targets {

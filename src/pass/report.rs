@@ -10,6 +10,9 @@ pub struct Summary {
     /// Copies tried, by which `--limit` counts.
     #[serde(skip)]
     pub tried: u64,
+    /// Targets that had something to do and were not in other hands.
+    #[serde(skip)]
+    pub served: u64,
     /// Minidvodbs put into the queue.
     pub queued: u64,
     /// Copies that became full.

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::faults::{Fault, Scope};
-use crate::model::{Day, Host, Kind, Outcome, Room, Tally, day_of};
+use crate::model::{Day, Host, Kind, Outcome, Room, RoomSeen, Tally, Target, day_of};
 
 const DAY_S: f64 = 86_400.0;
 const YEAR_S: f64 = 365.25 * DAY_S;
@@ -14,6 +14,8 @@ const YEAR_S: f64 = 365.25 * DAY_S;
 const YEARS_MAX: u32 = 100;
 /// The days that the growth of a host is the mean of.
 const GROWTH_DAYS: i32 = 30;
+/// The stretches that are looked back on: today, and so many days (UTC) before it.
+pub const PERIODS: [(&str, i32); 3] = [("day", 1), ("week", 7), ("month", 30)];
 
 /// When something will be so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,14 @@ impl Work {
     }
 }
 
+/// The rate at which a host was copied to: that of the shortest period in which anything was. A host that nothing
+/// was copied to yet is taken to be as fast as the others.
+pub fn rate_of(host: &Host, days: &[Day], now: Timestamp) -> Option<u64> {
+    [Some(host), None].into_iter().find_map(|host| {
+        PERIODS.iter().find_map(|(_, past)| Work::since(day_of(now) - past, host, days).rate_bytes_per_s())
+    })
+}
+
 /// A rate; none where there was nothing, or no time.
 pub fn rate_bytes_per_s(bytes: u64, seconds: f64) -> Option<u64> {
     let rate = bytes as f64 / seconds;
@@ -86,11 +96,20 @@ pub fn left_s(elapsed_s: f64, done: f64, total: f64) -> Option<u64> {
     (elapsed_s >= 1.0 && done > 0.0 && left < f64::from(YEARS_MAX) * YEAR_S).then_some(left as u64)
 }
 
-/// Whether copies that count as the same wait for a person. Those that show a fault of their host or target go
-/// on with it.
+/// What copies that show a fault count as, wherever people see it: those whose host or target has the fault go on
+/// with it by themselves.
+pub fn shown_kind(kind: Kind, fault_code: i16) -> Kind {
+    let is_their_own = Fault::from_code(fault_code).is_none_or(|fault| fault.scope() == Scope::Copy);
+    match kind {
+        Kind::Person if !is_their_own => Kind::Retry,
+        Kind::RecopyPerson if !is_their_own => Kind::Recopy,
+        kind => kind,
+    }
+}
+
+/// Whether copies that count as the same wait for a person.
 pub fn waits_for_person(tally: &Tally) -> bool {
-    let is_their_own = Fault::from_code(tally.fault_code).is_none_or(|fault| fault.scope() == Scope::Copy);
-    matches!(tally.kind, Kind::Person | Kind::RecopyPerson) && is_their_own
+    matches!(shown_kind(tally.kind, tally.fault_code), Kind::Person | Kind::RecopyPerson)
 }
 
 /// Whether passes make copies that count as the same, now or later.
@@ -187,6 +206,30 @@ pub struct Filling {
 }
 
 impl Filling {
+    /// Of a file system: by the queues of the targets that lie there, and by what came to its host so far.
+    pub fn of(
+        seen: &RoomSeen,
+        targets: &[&Target],
+        limit_percent: u8,
+        tallies: &[Tally],
+        days: &[Day],
+        now: Timestamp,
+    ) -> Self {
+        let mut queue = Queue::default();
+        for tally in tallies.iter().filter(|tally| targets.iter().any(|target| tally.is_of(target))) {
+            // The old folder of a copy that is sent again makes room for the new one.
+            if !matches!(tally.kind, Kind::Recopy | Kind::RecopyPerson) {
+                queue.add(tally);
+            }
+        }
+        Self {
+            room_bytes: room_until_limit(&seen.room, limit_percent),
+            queued_bytes: queue.bytes(mean_bytes(tallies)),
+            rate_bytes_per_s: rate_of(&seen.host, days, now),
+            growth_bytes_per_day: growth_bytes_per_day(&seen.host, days, now),
+        }
+    }
+
     /// Whether what is queued goes beyond the limit.
     pub fn is_too_much(&self) -> bool {
         self.queued_bytes.is_some_and(|bytes| bytes > self.room_bytes)
@@ -297,6 +340,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_that_of_the_shortest_period_in_which_anything_was_copied() {
+        let rate = |days: &[Day]| rate_of(&host("ipp022"), days, at(100));
+        let month = day(75, "ipp022", Outcome::Full, 10, 1_000);
+        let week = day(95, "ipp022", Outcome::Full, 20, 1_000);
+        let yesterday = day(99, "ipp022", Outcome::Full, 40, 1_000);
+        let other = day(99, "ipp031", Outcome::Full, 80, 1_000);
+        assert_eq!(rate(&[month.clone(), other.clone()]), Some(10));
+        assert_eq!(rate(&[month.clone(), week.clone(), other.clone()]), Some(20));
+        assert_eq!(rate(&[month, week, yesterday, other.clone()]), Some(40));
+        assert_eq!(rate(&[day(69, "ipp022", Outcome::Full, 10, 1_000), other]), Some(80));
+        assert_eq!(rate(&[]), None);
+    }
+
+    #[test]
     fn a_queue_is_empty_when_its_bytes_are_sent() {
         let mut queue = Queue::default();
         assert_eq!(queue.empty(None, None, at(0)), Forecast::Now);
@@ -320,6 +377,15 @@ mod tests {
         let of_host = Tally { fault_code: Fault::HostRefused.code(), ..own.clone() };
         assert!(waits_for_person(&own) && !is_queued(&own));
         assert!(!waits_for_person(&of_host) && is_queued(&of_host));
+        for (fault, [new, again]) in [
+            (Fault::PathTaken, [Kind::Person, Kind::RecopyPerson]),
+            (Fault::HostRefused, [Kind::Retry, Kind::Recopy]),
+            (Fault::PathMissing, [Kind::Retry, Kind::Recopy]),
+        ] {
+            assert_eq!(shown_kind(Kind::Person, fault.code()), new);
+            assert_eq!(shown_kind(Kind::RecopyPerson, fault.code()), again);
+            assert_eq!(shown_kind(Kind::Full, fault.code()), Kind::Full);
+        }
         assert!(!is_queued(&tally(Kind::Full, 1, 0, 0)) && is_queued(&tally(Kind::Recopy, 1, 0, 0)));
     }
 

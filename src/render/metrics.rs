@@ -12,13 +12,14 @@ use crate::last_pass::EndedPass;
 use crate::model::{
     DatabaseRecord, Day, Group, Host, HostRecord, Kind, Outcome, RoomSeen, Stages, Standing, Tally, Target,
 };
+use crate::plan::forecast::shown_kind;
 
 /// What is known without the ledger.
 #[derive(Debug, Default)]
 pub struct Numbers {
     /// The pass that ended last.
     pub last_pass: Option<EndedPass>,
-    /// The pass that was the last to end without a fault.
+    /// The pass that was the last to end well.
     pub last_success: Option<EndedPass>,
     /// Targets that passes serve at this moment.
     pub served_targets: usize,
@@ -43,7 +44,7 @@ pub struct LedgerNumbers {
     pub stages: Stages,
     /// How many minidvodbs are known.
     pub minidvodbs: u64,
-    /// Since when the oldest copy in the queue of a target waits.
+    /// Since when the oldest copy in the queue of a target waits that waits for no person.
     pub oldest_pending: Vec<(Host, Group, Timestamp)>,
     /// The database, and how many copies it does not have as they are here.
     pub database: Option<(DatabaseRecord, u64)>,
@@ -141,7 +142,7 @@ fn passes(page: &Page, numbers: &Numbers) -> Result<()> {
     )?;
     page.one(
         "last_success_timestamp_seconds",
-        "When a pass last ended with exit code 0.",
+        "When a pass last ended with exit code 0, and other passes did not have all that it came for.",
         numbers.last_success.map(|pass| seconds(pass.ended)),
     )?;
     page.one(
@@ -154,7 +155,8 @@ fn passes(page: &Page, numbers: &Numbers) -> Result<()> {
 fn copies(page: &Page, ledger: &LedgerNumbers) -> Result<()> {
     let labels = ["host", "group", "state", "kind"];
     let of = |tally: &Tally| {
-        vec![tally.host.as_str(), tally.group.as_str(), state_of(tally.kind), kind_word(tally.kind)]
+        let kind = shown_kind(tally.kind, tally.fault_code);
+        vec![tally.host.as_str(), tally.group.as_str(), state_of(kind), kind_word(kind)]
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>()
@@ -167,7 +169,7 @@ fn copies(page: &Page, ledger: &LedgerNumbers) -> Result<()> {
     };
     page.gauge(
         "copies",
-        "Copies by host, group, state (new, full) and what they wait for: new nothing, retry a time, person an operator, recopy to be sent again.",
+        "Copies by host, group, state (new, full) and what they wait for: new nothing, retry a time, or their host or target, person an operator, recopy to be sent again.",
         &labels,
         samples(|tally| tally.copies),
     )?;
@@ -185,7 +187,7 @@ fn copies(page: &Page, ledger: &LedgerNumbers) -> Result<()> {
     let faulted: Vec<_> = faulted.collect();
     page.gauge(
         "faulted_copies",
-        "Copies that show a fault, by its code and class: retry heals by itself, person and configuration wait for an operator.",
+        "Copies that show a fault, by its code and class: retry heals by itself, person and configuration ask an operator to act.",
         &["host", "group", "code", "name", "class"],
         faulted.iter().map(|(tally, fault, code)| {
             let class = class_of(tally.kind, *fault).as_str();
@@ -194,7 +196,7 @@ fn copies(page: &Page, ledger: &LedgerNumbers) -> Result<()> {
     )?;
     page.gauge(
         "oldest_pending_timestamp_seconds",
-        "Since when the oldest copy in the queue waits: it was queued, or first tried, then.",
+        "Since when the oldest copy in the queue waits that passes go on with by themselves: it was queued, or first tried, then.",
         &["host", "group"],
         ledger
             .oldest_pending

@@ -20,6 +20,8 @@ pub struct Facts {
     pub now: Timestamp,
     /// Whose ledger it is.
     pub state_dir: String,
+    /// What a command for it begins with.
+    pub own_command: String,
     /// How many minidvodbs are known.
     pub minidvodbs: u64,
     /// The copies, counted.
@@ -79,10 +81,11 @@ pub struct Slow {
 
 impl Facts {
     /// Nothing yet.
-    pub fn new(now: Timestamp, state_dir: String) -> Self {
+    pub fn new(now: Timestamp, state_dir: String, own_command: String) -> Self {
         Self {
             now,
             state_dir,
+            own_command,
             minidvodbs: 0,
             tallies: Vec::new(),
             days: Vec::new(),

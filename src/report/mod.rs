@@ -54,6 +54,7 @@ pub fn page(facts: &Facts) -> Result<String> {
 
 /// What to do where there is nothing to show.
 fn nothing_yet(facts: &Facts) -> Markup {
+    let own = &facts.own_command;
     html! {
         section {
             h2 { "Nothing to show yet" }
@@ -66,11 +67,11 @@ fn nothing_yet(facts: &Facts) -> Markup {
                 }
             }
             pre { code {
-                @if facts.minidvodbs == 0 { "minidvodbcopy minidvodb import FILE.csv\n" }
-                "minidvodbcopy target add GROUP HOST PATH\n"
-                "minidvodbcopy host add HOST\n"
-                "minidvodbcopy run --dry-run\n"
-                "minidvodbcopy run"
+                @if facts.minidvodbs == 0 { (own) " minidvodb import FILE.csv\n" }
+                (own) " target add GROUP HOST PATH\n"
+                (own) " host add HOST\n"
+                (own) " run --dry-run\n"
+                (own) " run"
             } }
             p { "Then make this report again." }
         }

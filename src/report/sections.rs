@@ -8,8 +8,8 @@ use super::charts::{self, Bar, Drawing, Line, Lines, SERIES_MAX};
 use super::{Facts, GRID_COPIES, Grid};
 use crate::error::Result;
 use crate::faults::{Class, Fault};
-use crate::model::{Day, Group, Host, Kind, Outcome, RoomSeen, Standing, Tally, day_of};
-use crate::plan::forecast::{self, Filling, Forecast, Queue, Work};
+use crate::model::{Day, Group, Host, Kind, Outcome, RoomSeen, Standing, Tally, Target, day_of};
+use crate::plan::forecast::{Filling, Forecast, shown_kind};
 use crate::render::metrics::class_of;
 use crate::ui::{self, escape_all};
 
@@ -17,8 +17,6 @@ use crate::ui::{self, escape_all};
 const DAYS_SHOWN: i32 = 90;
 /// Faulted attempts are counted over so many days.
 const FAULT_DAYS: i32 = 30;
-/// The rate of a forecast is the mean of so many days.
-const RATE_DAYS: i32 = 30;
 /// A page has at most so many file systems, bars, and rows of groups.
 const FILE_SYSTEMS_MAX: usize = 24;
 const BARS_MAX: usize = 10;
@@ -40,8 +38,8 @@ pub(super) fn all(facts: &Facts) -> Result<Markup> {
     })
 }
 
-/// The name, letter and class of a kind.
-fn shown_kind(kind: Kind) -> (&'static str, &'static str, &'static str) {
+/// The name, letter and class of a kind, as it is shown.
+fn looks_of(kind: Kind) -> (&'static str, &'static str, &'static str) {
     match kind {
         Kind::Full => ("full", "F", "full"),
         Kind::Recopy => ("full, to be sent again", "R", "recopy"),
@@ -53,8 +51,7 @@ fn shown_kind(kind: Kind) -> (&'static str, &'static str, &'static str) {
 }
 
 fn numbers(facts: &Facts) -> Markup {
-    let of = |kinds: &[Kind]| facts.count(|tally| kinds.contains(&tally.kind));
-    let for_person = facts.count(forecast::waits_for_person);
+    let of = |kinds: &[Kind]| facts.count(|tally| kinds.contains(&shown_kind(tally.kind, tally.fault_code)));
     let bytes: u64 = facts
         .tallies
         .iter()
@@ -64,8 +61,8 @@ fn numbers(facts: &Facts) -> Markup {
         ul.numbers {
             li { strong { (of(&[Kind::Full, Kind::Recopy, Kind::RecopyPerson])) } "copies full" }
             li { strong { (of(&[Kind::New])) } "new" }
-            li { strong { (of(&[Kind::Retry, Kind::Person, Kind::RecopyPerson]) - for_person) } "wait, and go on by themselves" }
-            li { strong { (for_person) } "wait for a person" }
+            li { strong { (of(&[Kind::Retry])) } "wait, and go on by themselves" }
+            li { strong { (of(&[Kind::Person, Kind::RecopyPerson])) } "wait for a person" }
             li { strong { (ui::size(bytes)) } "in full copies" }
             li { strong { (facts.minidvodbs) } "minidvodbs known" }
             @if let Some((_, ahead)) = &facts.database {
@@ -346,7 +343,9 @@ fn file_system(
 
 /// When a file system reaches its limit, in words and as a day.
 fn reaches_limit(facts: &Facts, last: &RoomSeen, limit_percent: u8) -> (String, Option<i32>) {
-    match filling(facts, last, limit_percent).full(facts.now) {
+    let targets: Vec<&Target> = facts.targets_on(last).collect();
+    let filling = Filling::of(last, &targets, limit_percent, &facts.tallies, &facts.days, facts.now);
+    match filling.full(facts.now) {
         Forecast::Now => ("It is reached".to_owned(), None),
         Forecast::At { at, .. } => {
             let words = format!("At the present rate it is reached on {}", at.strftime("%Y-%m-%d"));
@@ -356,26 +355,6 @@ fn reaches_limit(facts: &Facts, last: &RoomSeen, limit_percent: u8) -> (String, 
             (format!("At the present rate it is not reached in {years} years"), None)
         }
         Forecast::Unknown(why) => (format!("When it is reached is not known: {why}"), None),
-    }
-}
-
-/// What fills a file system: the queues of the targets that lie there, and what came to the host so far.
-fn filling(facts: &Facts, last: &RoomSeen, limit_percent: u8) -> Filling {
-    let host = &last.host;
-    let groups: Vec<&Group> = facts.targets_on(last).map(|target| &target.group).collect();
-    let mut queue = Queue::default();
-    for tally in facts.tallies.iter().filter(|tally| tally.host == *host && groups.contains(&&tally.group)) {
-        // The old folder of a copy that is sent again makes room for the new one.
-        if !matches!(tally.kind, Kind::Recopy | Kind::RecopyPerson) {
-            queue.add(tally);
-        }
-    }
-    let work = Work::since(day_of(facts.now) - RATE_DAYS, Some(host), &facts.days);
-    Filling {
-        room_bytes: forecast::room_until_limit(&last.room, limit_percent),
-        queued_bytes: queue.bytes(forecast::mean_bytes(&facts.tallies)),
-        rate_bytes_per_s: work.rate_bytes_per_s(),
-        growth_bytes_per_day: forecast::growth_bytes_per_day(host, &facts.days, facts.now),
     }
 }
 
@@ -433,7 +412,7 @@ fn faults(facts: &Facts) -> Result<Markup> {
 
 fn fault_table(found: &BTreeMap<i16, Faulty>) -> Markup {
     html! { table {
-        caption { "Class retry heals by itself; person and configuration wait for an operator." }
+        caption { "Class retry heals by itself; person and configuration ask an operator to act." }
         thead { tr {
             th scope="col" { "fault" } th scope="col" { "class" } th.number scope="col" { "copies" }
             th.number scope="col" { "attempts in 30 days" } th scope="col" { "what to do" }
@@ -488,7 +467,7 @@ fn key() -> Markup {
         p { "Each letter is a state, and a dot no copy:" }
         ul.legend {
             @for kind in Kind::ALL {
-                @let (name, letter, class) = shown_kind(kind);
+                @let (name, letter, class) = looks_of(kind);
                 li { span class=(format!("kind {class}")) { (letter) } " " (name) }
             }
         }
@@ -504,8 +483,9 @@ fn hosts_with_copies(facts: &Facts) -> Vec<&Host> {
 fn by_group(facts: &Facts) -> Markup {
     let hosts = hosts_with_copies(facts);
     let mut groups: BTreeMap<&Group, BTreeMap<&Host, BTreeMap<Kind, u64>>> = BTreeMap::new();
-    for Tally { group, host, kind, copies, .. } in &facts.tallies {
-        *groups.entry(group).or_default().entry(host).or_default().entry(*kind).or_default() += copies;
+    for Tally { group, host, kind, fault_code, copies, .. } in &facts.tallies {
+        let kind = shown_kind(*kind, *fault_code);
+        *groups.entry(group).or_default().entry(host).or_default().entry(kind).or_default() += copies;
     }
     let left_out = groups.len().saturating_sub(GROUPS_MAX);
     let table = html! { table {
@@ -531,7 +511,7 @@ fn counted(kinds: Option<&BTreeMap<Kind, u64>>) -> Markup {
         @match kinds {
             None => span.soft title="no copy" { "\u{b7}" },
             Some(kinds) => @for (kind, copies) in kinds {
-                @let (name, letter, class) = shown_kind(*kind);
+                @let (name, letter, class) = looks_of(*kind);
                 span class=(format!("kind {class}")) title=(name) { (letter) " " (copies) }
             },
         }
@@ -558,7 +538,7 @@ fn each_minidvodb(facts: &Facts) -> Markup {
                             @match row.copies.get(*host) {
                                 None => span.soft title="no copy" { "\u{b7}" },
                                 Some((kind, fault)) => {
-                                    @let (name, letter, class) = shown_kind(*kind);
+                                    @let (name, letter, class) = looks_of(shown_kind(*kind, *fault));
                                     span class=(format!("kind {class}")) title=(name) {
                                         (letter) @if *fault != 0 { " " (fault) }
                                     }

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 
 use super::*;
+use crate::faults::Fault;
 use crate::model::{
-    AbsolutePath, Day, FileSystem, Group, Host, Kind, Outcome, Room, RoomSeen, Tally, Target, day_of,
+    AbsolutePath, Day, FileSystem, Group, Host, Kind, MinidvodbId, Outcome, Room, RoomSeen, Tally, Target,
+    day_of,
 };
 
 const GIB: u64 = 1 << 30;
@@ -18,7 +20,11 @@ fn host(name: &str) -> Host {
 }
 
 fn facts() -> Facts {
-    Facts { minidvodbs: 1_000_000, grid: Grid::TooMany, ..Facts::new(now(), "/state".to_owned()) }
+    Facts {
+        minidvodbs: 1_000_000,
+        grid: Grid::TooMany,
+        ..Facts::new(now(), "/state".to_owned(), "minidvodbcopy".to_owned())
+    }
 }
 
 fn tally(name: &str, group: &str, kind: Kind, copies: u64) -> Tally {
@@ -101,6 +107,47 @@ fn a_disk_over_its_limit_has_reached_it_and_one_without_copies_is_not_known() {
     let mut idle = with_disk(facts(), 90, 10);
     idle.tallies.push(tally("ipp031", "ThreePi", Kind::New, 1));
     assert!(page(&idle).unwrap().contains("When it is reached is not known: "));
+}
+
+#[test]
+fn a_queue_that_does_not_fit_fills_a_disk_at_the_rate_that_status_has_too() {
+    let mut facts = with_disk(facts(), 23, 77);
+    facts.tallies.push(tally("ipp022", "ThreePi", Kind::New, 60));
+    facts.days.push(full_day("ipp022", 20, 1_000));
+    facts.days.push(Day { milliseconds: 86_400_000, ..full_day("ipp022", 1, 1) });
+    let page = page(&facts).unwrap();
+    // 20 GiB are left until 97 %, and since yesterday 1 GiB took a day.
+    assert!(page.contains("At the present rate it is reached on 2027-02-04"), "{page}");
+}
+
+#[test]
+fn what_shows_a_fault_of_its_host_goes_on_by_itself_in_the_numbers_and_in_the_grid() {
+    let mut facts = facts();
+    let (refused, missing) = (Fault::HostRefused.code(), Fault::SourceMissing.code());
+    for (kind, fault_code) in
+        [(Kind::Person, refused), (Kind::Person, missing), (Kind::RecopyPerson, refused)]
+    {
+        facts.tallies.push(Tally { fault_code, ..tally("ipp022", "ThreePi", kind, 1) });
+    }
+    let row = |id, fault| GridRow {
+        group: Group::parse("ThreePi").unwrap(),
+        id: MinidvodbId(id),
+        name: format!("ThreePi.{id}"),
+        copies: [(host("ipp022"), (Kind::Person, fault))].into(),
+    };
+    facts.grid = Grid::Each(vec![row(1, refused), row(2, missing)]);
+    let page = page(&facts).unwrap();
+    for wanted in [
+        "<strong>1</strong>wait, and go on by themselves",
+        "<strong>1</strong>wait for a person",
+        "title=\"tried again by itself\">t 1</span>",
+        "title=\"waits for a person\">P 1</span>",
+        "title=\"full, to be sent again\">R 1</span>",
+        "title=\"tried again by itself\">t 212</span>",
+        "title=\"waits for a person\">P 201</span>",
+    ] {
+        assert!(page.contains(wanted), "no {wanted:?} in:\n{page}");
+    }
 }
 
 #[test]

@@ -474,6 +474,13 @@ fn only_the_host_and_the_group_that_are_named_are_audited() {
     assert_eq!(audited(&[]), 1);
     assert_eq!(audited(&["--host", HOST]), 1);
     world.ok(&["-v", "audit"]).says("ipp0222 is off, and was not audited");
+    // One of which nothing is known is more likely a typing error.
+    let ran = world.run(&["audit", "--host", "ipp0223"]).expect(2);
+    ran.says("no target and no copy to ipp0223 is known").says("target show` lists what goes where");
+    world.run(&["audit", "--group", "other"]).expect(2).says("no target and no copy of other is known");
+    // Copies that nothing goes to any more are known.
+    world.ok(&["target", "del", HOST, "Other"]);
+    assert_eq!(audited(&["--host", HOST, "--group", "Other"]), 1);
 }
 
 #[test]
@@ -490,6 +497,7 @@ fn a_host_that_is_away_is_said_once_and_the_others_are_audited() {
     // A budget is not eaten up by a host that does not answer.
     let ran = world.run(&["audit", "--limit", "3", "--json"]).expect(1);
     assert_eq!(ran.stderr.matches("host ipp0222 cannot be audited: fault 211").count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("check ipp0222` looks what is wrong there"), "{}", ran.stderr);
     let report = ran.json();
     assert_eq!((&report["audited"], &report["clean"]), (&3.into(), &3.into()), "{report}");
     assert_eq!(report["closed"][0]["fault"], 211);
@@ -513,6 +521,7 @@ fn a_path_that_is_away_or_on_another_disk_is_no_fault_of_the_copies() {
     let ran = world.run(QUICK).expect(1);
     let said = format!("{} at localhost cannot be audited: fault 221", world.there());
     assert_eq!(ran.stderr.matches(&said).count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("check localhost` looks what is wrong there"), "{}", ran.stderr);
     assert_eq!((world.standing(1), world.standing(2)), ("full 0".to_owned(), "full 0".to_owned()));
     fs::rename(&away, world.there()).unwrap();
     world.ok(QUICK).is_silent();

@@ -361,6 +361,7 @@ fn many_passes_at_once_lose_no_line_while_the_file_is_put_aside() {
     fs::create_dir(&there).unwrap();
     world.ok(&["target", "add", "ThreePi", "ipp031", there.as_str()]);
     world.ok(&["host", "add", "ipp031"]);
+    world.ok(&["target", "add", "Nothing", "ipp031", there.as_str()]);
     let filled = fill(&world, 6000, "before");
     // Two that work, and many that find nothing.
     let mut passes: Vec<_> = ["ipp022", "ipp031"].map(|host| world.start(&["run", "--host", host])).into();

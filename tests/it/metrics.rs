@@ -7,6 +7,7 @@ use xtask::dvo::Shape;
 use xtask::processes::{Signal, signal};
 
 use super::shown::queue;
+use super::slow::{self, Gate, Hold};
 use super::world::{World, eventually, finish, names_in};
 
 /// The number of a sample, by its name with its labels.
@@ -116,19 +117,84 @@ fn a_pass_that_faults_is_the_last_one_and_no_success() {
     assert_eq!(sample(&bad, success), sample(&good, success));
     assert!(sample(&bad, last).unwrap() >= sample(&good, last).unwrap() + 3600.0);
     expect_sample(&bad, "minidvodbcopy_last_pass_exit_code", 1.0);
-    let oldest =
-        sample(&bad, "minidvodbcopy_oldest_pending_timestamp_seconds{group=\"ThreePi\",host=\"localhost\"}");
-    assert!(oldest.unwrap() <= sample(&bad, last).unwrap());
-    // A later attempt does not make it younger.
-    world.set("MINIDVODBCOPY_TEST_CLOCK_SHIFT_S", "7200");
-    world.ok(&["revert", "--all"]);
-    world.run(&["run", "--metrics", file.as_str()]).expect(1);
-    let later = sample(
-        &read(&file),
-        "minidvodbcopy_oldest_pending_timestamp_seconds{group=\"ThreePi\",host=\"localhost\"}",
-    );
-    assert_eq!(later.map(f64::floor), oldest.map(f64::floor));
     assert_eq!(names_in(&world.root), names, "nothing is left beside it");
+}
+
+#[test]
+fn a_pass_that_finds_everything_in_other_hands_is_no_success() {
+    let mut world = World::new();
+    world.prepare("localhost", 2);
+    world.ok(&["run", "--limit", "1"]).is_silent();
+    let (last, success) =
+        ("minidvodbcopy_last_pass_timestamp_seconds", "minidvodbcopy_last_success_timestamp_seconds");
+    let first = sample(&world.ok(&["metrics"]).stdout, success).unwrap();
+    let gate = Gate::closed(&world, "rsync", "*' --partial-dir='*", &Hold::Before);
+    let pass = world.command(&["run"]).env("PATH", gate.path()).spawn().unwrap();
+    gate.wait(1);
+    world.set("MINIDVODBCOPY_TEST_CLOCK_SHIFT_S", "3600");
+    world.ok(&["run"]).is_silent();
+    let text = world.ok(&["metrics"]).stdout;
+    assert!(sample(&text, last).unwrap() >= first + 3500.0, "{text}");
+    expect_sample(&text, "minidvodbcopy_last_pass_exit_code", 0.0);
+    expect_sample(&text, success, first);
+    // One that serves another target meanwhile is.
+    let (folder, there) = (world.make("SAS.1", Shape::tiny()), world.root.join("there2"));
+    std::fs::create_dir(&there).unwrap();
+    world.import(&[(3, "SAS", &folder)]);
+    world.ok(&["target", "add", "SAS", "localhost", there.as_str()]);
+    world.ok(&["run"]).is_silent();
+    assert!(sample(&world.ok(&["metrics"]).stdout, success).unwrap() >= first + 3500.0);
+    gate.open();
+    finish(pass).expect(0);
+}
+
+#[test]
+fn the_oldest_copy_is_one_that_waits_for_no_person_and_a_later_attempt_makes_it_no_younger() {
+    let mut world = World::new();
+    let folders = ["ThreePi.1", "ThreePi.2"].map(|name| world.make(name, slow::SHAPE));
+    world.ok(&["host", "add", "localhost"]);
+    let target = ["target", "add", "ThreePi", "localhost", world.there().as_str()].map(str::to_owned);
+    let target: Vec<&str> = target.iter().map(String::as_str).collect();
+    world.ok(&[&target[..], &["--bwlimit", "20", "--deadline", "2"]].concat());
+    let oldest = |world: &World| {
+        let of = "{group=\"ThreePi\",host=\"localhost\"}";
+        sample(&world.ok(&["metrics"]).stdout, &format!("minidvodbcopy_oldest_pending_timestamp_seconds{of}"))
+    };
+    std::fs::remove_file(folders[0].join("Images.dat")).unwrap();
+    world.import(&[(1, "ThreePi", &folders[0])]);
+    world.set("MINIDVODBCOPY_TEST_CLOCK_SHIFT_S", "-3600");
+    world.run(&["run"]).expect(1).says("fault 201");
+    assert_eq!(oldest(&world), None, "it waits for a person");
+    world.import(&[(2, "ThreePi", &folders[1])]);
+    world.set("MINIDVODBCOPY_TEST_CLOCK_SHIFT_S", "0");
+    world.run(&["run"]).expect(1).says("fault 241");
+    let first = oldest(&world).unwrap();
+    let last = |world: &World| {
+        sample(&world.ok(&["metrics"]).stdout, "minidvodbcopy_last_pass_timestamp_seconds").unwrap()
+    };
+    assert!((last(&world) - first).abs() < 60.0, "not since the other one waits");
+    world.set("MINIDVODBCOPY_TEST_CLOCK_SHIFT_S", "7200");
+    world.run(&["run"]).expect(1);
+    assert!(last(&world) >= first + 7200.0 && world.copy(2)["attempts"] == 2, "{}", world.copy(2));
+    assert_eq!(oldest(&world).map(f64::floor), Some(first.floor()));
+}
+
+#[test]
+fn a_copy_behind_a_fault_of_its_host_waits_for_no_person() {
+    let mut world = World::with_sshd();
+    world.prepare("ipp0222", 2);
+    world.sshd().revoke_key().unwrap();
+    world.run(&["run"]).expect(1).says("fault 212");
+    let text = world.ok(&["metrics"]).stdout;
+    let of = |kind: &str| {
+        format!("minidvodbcopy_copies{{group=\"ThreePi\",host=\"ipp0222\",kind=\"{kind}\",state=\"new\"}}")
+    };
+    expect_sample(&text, &of("retry"), 1.0);
+    expect_sample(&text, &of("new"), 1.0);
+    assert_eq!(sample(&text, &of("person")), None, "{text}");
+    let fault = "class=\"person\",code=\"212\",group=\"\",host=\"ipp0222\",name=\"host-refused\"";
+    let since = format!("minidvodbcopy_standing_fault_since_timestamp_seconds{{{fault}}}");
+    assert!(sample(&text, &since).is_some(), "{text}");
 }
 
 #[test]
@@ -192,7 +258,9 @@ fn a_ledger_that_is_damaged_is_a_number_too() {
     expect_sample(&text, "minidvodbcopy_ledger_readable", 0.0);
     expect_sample(&text, "minidvodbcopy_last_pass_exit_code", 78.0);
     assert!(text.contains("minidvodbcopy_last_success_timestamp_seconds "));
-    world.run(&["metrics"]).expect(78).says("is damaged");
+    let printed = world.run(&["metrics"]).expect(78).says("is damaged").stdout;
+    expect_well_formed(&printed);
+    assert_eq!(printed, text, "the same as in the file");
 }
 
 #[test]

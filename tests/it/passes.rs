@@ -156,6 +156,28 @@ fn a_pass_may_be_for_one_host_or_one_group() {
 }
 
 #[test]
+fn a_host_or_group_of_which_nothing_is_known_is_refused() {
+    let world = with_targets();
+    for (words, unknown) in [
+        (&["--host", "ipp0223"][..], "to ipp0223"),
+        (&["--group", "Threepi"], "of Threepi"),
+        (&["--host", "localhost", "--group", "Threepi"], "of Threepi"),
+        (&["--dry-run", "--host", "ipp0223"], "to ipp0223"),
+    ] {
+        let ran = world.run(&[&["run"], words].concat()).expect(2);
+        let ran = ran.says(&format!("no target and no copy {unknown} is known, and nothing was done"));
+        ran.says("target show` lists what goes where");
+    }
+    assert_eq!(world.list().len(), 0);
+    // One that is off is known, and so is one with copies that nothing goes to any more.
+    world.ok(&["run"]).is_silent();
+    world.ok(&["host", "del", "ipp0222"]);
+    world.ok(&["run", "--host", "ipp0222"]).is_silent();
+    world.ok(&["target", "del", "ipp0222", "SAS"]);
+    world.ok(&["run", "--host", "ipp0222"]).is_silent();
+}
+
+#[test]
 fn a_minidvodb_goes_to_every_host_that_has_a_target_for_it() {
     let world = with_targets();
     world.ok(&["run"]).is_silent();

@@ -31,9 +31,9 @@ const PATHS: [(&str, &str); 4] = [
 ];
 
 /// What differs from run to run or from machine to machine, and the word that it is compared as; in this order.
-const VOLATILE: [(&str, &str); 21] = [
-    // Lines of `check` that were broken to fit.
-    (r"\n {23}", " "),
+const VOLATILE: [(&str, &str); 24] = [
+    // Lines of `check` and `status` that were broken to fit.
+    (r"\n {12,}", " "),
     (r"(?m)^ +(ok|advice) +(rsync|ssh) .*(\n +type: .*)*$", "$2"),
     (r"\d+ ok, \d+ advised", "N ok, N advised"),
     (r"\S+ is \d+(\.\d+){3}, port \d+", "ADDRESS"),
@@ -52,6 +52,10 @@ const VOLATILE: [(&str, &str); 21] = [
     (r"\b[0-9a-f]{16}\b", "LEDGER"),
     (r"\b\w+@[\w.]+: Permission", "USER@HOST: Permission"),
     (r"(, )?\b[\d,]+ inodes", ", N inodes"),
+    // The disk and the forecasts of `status`.
+    (r"(?m)^(\S+ +)/\S*( +N %)", "${1}MOUNT$2"),
+    (r"(?m)(> )?\b\d+ (min|h|days?|years)( (\d+ (min|h)|SECONDS))?$", "SPAN"),
+    (r"\b\d{4}-\d\d-\d\d\b", "DAY"),
     // Where rsync lies in a folder of its own, the lines for cron name it.
     (r"PATH=\S+ ", ""),
     (r"(?m)^Environment=PATH=.*\n", ""),
@@ -96,6 +100,25 @@ fn world(name: &str) -> World {
             world
         }
         "cron" => World::new(),
+        "a glance" => {
+            let world = World::with_sshd();
+            world.prepare("ipp0222", 4);
+            world.ok(&["host", "add", "ipp0222", "--machine", "ipp022"]);
+            std::fs::create_dir(world.there().join("ThreePi.1")).unwrap();
+            world.run(&["run", "--limit", "3"]).expect(1);
+            world.ok(&["target", "add", "ThreePi", "ipp031", "/data/ipp031.0/ThreePi"]);
+            world.ok(&["host", "add", "ipp031"]);
+            world.run(&["run", "--host", "ipp031"]).expect(1);
+            world
+        }
+        "audited" => {
+            let world = World::with_sshd();
+            world.prepare("ipp0222", 3);
+            world.ok(&["run"]);
+            dvo::update(&world.source("ThreePi.2"), 7).unwrap();
+            std::fs::remove_file(world.there().join("ThreePi.3/Photcodes.dat")).unwrap();
+            world
+        }
         other => panic!("README.md shows the world '{other}', which is not one of `world`"),
     }
 }

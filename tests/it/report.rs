@@ -146,6 +146,16 @@ fn an_empty_ledger_s_page_says_what_to_do_next() {
 }
 
 #[test]
+fn what_is_to_be_typed_names_the_state_folder_that_was_typed() {
+    let world = World::new();
+    let state = world.root.join("a state");
+    world.shell(&format!("minidvodbcopy --state-dir '{state}' report --output out.html")).expect(0);
+    let page = std::fs::read_to_string(world.root.join("out.html")).unwrap();
+    let wanted = format!("\nminidvodbcopy --state-dir '{state}' host add HOST\n");
+    assert!(page.contains(&wanted), "{page}");
+}
+
+#[test]
 fn it_shows_what_was_copied_and_what_was_not() {
     let world = World::new();
     world.prepare("localhost", 3);
@@ -163,6 +173,7 @@ fn it_shows_what_was_copied_and_what_was_not() {
         "<span class=\"kind full\" title=\"full\">F</span>",
         "<span class=\"kind person\" title=\"waits for a person\">P 201</span>",
         "<span class=\"kind full\" title=\"full\">F 2</span>",
+        "<strong>0</strong>wait, and go on by themselves",
         "prefers-color-scheme: dark",
         "@media print",
     ] {

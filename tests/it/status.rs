@@ -15,13 +15,13 @@ use super::world::{World, eventually, finish};
 /// `status --json`.
 #[track_caller]
 fn json(world: &World) -> Value {
-    world.ok(&["status", "--json"]).json()
+    world.shell("minidvodbcopy status --json").expect(0).json()
 }
 
 /// `status`, which has no line of more than 80 columns and no control character.
 #[track_caller]
 fn text(world: &World) -> String {
-    let text = world.ok(&["status"]).stdout;
+    let text = world.shell("minidvodbcopy status").expect(0).stdout;
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
         assert!(!line.chars().any(char::is_control), "{line:?}");
@@ -45,16 +45,37 @@ fn in_an_empty_state_folder_it_says_what_to_do_next() {
         there is no ledger in ROOT/state yet
 
         what to do next:
-        minidvodbcopy minidvodb import FILE       says which minidvodbs there are
-        minidvodbcopy target add GROUP HOST PATH  says which group goes where
-        minidvodbcopy host add HOST               lets passes serve the host
-        minidvodbcopy run                         makes a pass; then put it into cron
+          minidvodbcopy check
+              tries what a pass needs, and says what is missing
+          minidvodbcopy minidvodb import FILE
+              says which minidvodbs there are, by a list
+          minidvodbcopy minidvodb import --scan DIR --group GROUP
+              or by the folders under one
+          minidvodbcopy database set URL
+              or by the IPP database
+          minidvodbcopy target add GROUP HOST PATH
+              says which group goes where
+          minidvodbcopy host add HOST
+              lets passes serve the host
+          minidvodbcopy run
+              makes a pass
+          minidvodbcopy crontab
+              prints the lines that let cron make them
     "#]]
     .assert_eq(&shown(&world, &text(&world)));
     assert!(!world.state().exists(), "looking makes no state folder");
     let report = json(&world);
     assert_eq!((&report["version"], &report["ledger"]), (&Value::from(1), &Value::Null));
-    assert_eq!(report["next"].as_array().unwrap().len(), 4);
+    assert_eq!(report["next"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn what_is_to_be_typed_names_the_state_folder_that_was_typed() {
+    let world = World::new();
+    let state = world.root.join("a state");
+    let ran = world.shell(&format!("minidvodbcopy --state-dir '{state}' status"));
+    let wanted = format!("\n  minidvodbcopy --state-dir '{state}' host add HOST\n");
+    assert!(ran.stdout.contains(&wanted), "{}", ran.stdout);
 }
 
 #[test]
@@ -66,11 +87,16 @@ fn what_is_missing_is_said_until_it_is_there() {
     };
     let folder = world.make("ThreePi.1", Shape::tiny());
     world.import(&[(1, "ThreePi", &folder)]);
-    assert_eq!(next().len(), 3);
+    let begin = ["minidvodbcopy run", "minidvodbcopy crontab"];
+    let with = |first: &[&'static str]| [first, &begin].concat();
+    assert_eq!(next(), with(&["minidvodbcopy target add GROUP HOST PATH", "minidvodbcopy host add HOST"]));
     world.ok(&["target", "add", "ThreePi", "localhost", world.there().as_str()]);
-    assert_eq!(next(), ["minidvodbcopy host add HOST", "minidvodbcopy run"]);
+    assert_eq!(next(), with(&["minidvodbcopy host add HOST"]));
     world.ok(&["host", "add", "localhost"]);
-    assert_eq!(next(), ["minidvodbcopy run"]);
+    assert_eq!(next(), begin);
+    world.ok(&["stage", "off", "load", "run"]);
+    assert_eq!(next(), with(&["minidvodbcopy stage on load run"]));
+    world.ok(&["stage", "on"]);
     world.ok(&["run"]);
     assert_eq!(next(), [""; 0]);
 }
@@ -104,7 +130,7 @@ fn after_a_pass_it_shows_hosts_room_and_rates() {
         assert!(period["rate_bytes_per_s"].as_u64().unwrap() > 0);
     }
     let text = text(&world);
-    for part in ["ipp0222  ipp022   on     2", " 97 %", "last month", "queue       empty"] {
+    for part in ["ipp0222  ipp022   on     2", " 97 %", "last 2 days", "last month", "queue       empty"] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
 }
@@ -239,6 +265,8 @@ fn a_fault_of_a_host_is_shown_with_its_next_probe_and_the_copy_behind_it_waits()
     assert_eq!(ledger["queue"]["empty"]["is"], "unknown");
     let text = unwrapped(&text(&world));
     assert!(text.contains("212 host-refused") && text.contains("the host has a fault"), "{text}");
+    assert!(text.contains("class person, since "), "{text}");
+    assert!(text.contains("`minidvodbcopy faults 212` says what to do"), "{text}");
 }
 
 #[test]

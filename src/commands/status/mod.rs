@@ -22,9 +22,9 @@ pub(super) fn execute(context: &Context, words: &Status) -> Result<Exit> {
     let report = if context.ledger.exists() {
         let running = lock::running(&context.state_dir);
         let facts = context.ledger.read(|ledger| facts(ledger, running, now))?;
-        Report::of(&context.state_dir, Some(&facts), now)
+        Report::of(context, Some(&facts), now)
     } else {
-        Report::of(&context.state_dir, None, now)
+        Report::of(context, None, now)
     };
     if words.json {
         let json = serde_json::to_string_pretty(&report).map_err(Error::bug)?;

@@ -3,14 +3,14 @@
 //! Invariant: the keys and their meaning stand as the README has them; whatever breaks a reader of them raises
 //! [`VERSION`]. What is not known is null, or says why.
 
-use camino::Utf8Path;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::Facts;
 use crate::lock::Running;
 use crate::model::{Copy, Host, HostRecord, Kind, RoomSeen, Stages, Standing, Tally, Target, day_of};
-use crate::plan::forecast::{self, Filling, Forecast, Queue, Work};
+use crate::pass::Context;
+use crate::plan::forecast::{self, Filling, Forecast, PERIODS, Queue, Work};
 use crate::ui;
 
 /// Of the shape.
@@ -31,7 +31,7 @@ pub(super) struct Report {
 /// A command to type, and what it does.
 #[derive(Debug, Serialize)]
 pub(super) struct Step {
-    pub(super) command: &'static str,
+    pub(super) command: String,
     pub(super) why: &'static str,
 }
 
@@ -198,35 +198,48 @@ impl From<Forecast> for Expected {
 
 impl Report {
     /// What is to be said of what is known; nothing is where there is no ledger.
-    pub(super) fn of(state_dir: &Utf8Path, facts: Option<&Facts>, now: Timestamp) -> Self {
+    pub(super) fn of(context: &Context, facts: Option<&Facts>, now: Timestamp) -> Self {
         Self {
             version: VERSION,
             at: Moment(now),
-            state_dir: state_dir.to_string(),
+            state_dir: context.state_dir.to_string(),
             ledger: facts.map(|facts| Ledger::of(facts, now)),
-            next: next(facts),
+            next: next(context, facts),
         }
     }
 }
 
 /// What is missing before anything is copied.
-fn next(facts: Option<&Facts>) -> Vec<Step> {
+fn next(context: &Context, facts: Option<&Facts>) -> Vec<Step> {
     let has = |is: &dyn Fn(&Facts) -> bool| facts.is_some_and(is);
-    let step = |command, why| Step { command, why };
     let mut steps = Vec::new();
+    let mut add = |words: &[&str], why| steps.push(Step { command: context.own_command(words), why });
     if !has(&|facts| facts.minidvodbs > 0 || facts.database.is_some()) {
-        steps.push(step("minidvodbcopy minidvodb import FILE", "says which minidvodbs there are"));
+        add(&["check"], "tries what a pass needs, and says what is missing");
+        add(&["minidvodb", "import", "FILE"], "says which minidvodbs there are, by a list");
+        add(&["minidvodb", "import", "--scan", "DIR", "--group", "GROUP"], "or by the folders under one");
+        add(&["database", "set", "URL"], "or by the IPP database");
     }
     if !has(&|facts| !facts.targets.is_empty()) {
-        steps.push(step("minidvodbcopy target add GROUP HOST PATH", "says which group goes where"));
+        add(&["target", "add", "GROUP", "HOST", "PATH"], "says which group goes where");
     }
     if !has(&|facts| facts.hosts.iter().any(|host| host.is_on)) {
-        steps.push(step("minidvodbcopy host add HOST", "lets passes serve the host"));
+        add(&["host", "add", "HOST"], "lets passes serve the host");
+    }
+    let stages = facts.map_or_else(Vec::new, |facts| stages_off(facts.stages));
+    if !stages.is_empty() {
+        add(&[&["stage", "on"], &stages[..]].concat(), "lets passes do all that they are for");
     }
     if !has(&|facts| !facts.tallies.is_empty()) {
-        steps.push(step("minidvodbcopy run", "makes a pass; then put it into cron"));
+        add(&["run"], "makes a pass");
+        add(&["crontab"], "prints the lines that let cron make them");
     }
     steps
+}
+
+fn stages_off(Stages { queue, load, run }: Stages) -> Vec<&'static str> {
+    let switches = [("queue", queue), ("load", load), ("run", run)];
+    switches.into_iter().filter(|(_, is_on)| !is_on).map(|(stage, _)| stage).collect()
 }
 
 impl Ledger {
@@ -267,7 +280,7 @@ fn host(facts: &Facts, record: &HostRecord, now: Timestamp) -> HostLine {
             queue.add(tally);
         }
     }
-    let rate = rate(facts, record, now);
+    let rate = forecast::rate_of(&record.host, &facts.days, now);
     let mean_bytes = forecast::mean_bytes(&facts.tallies);
     let empty = match obstacle(facts, record) {
         Some(why) if queue.copies > 0 => Forecast::Unknown(why),
@@ -301,16 +314,6 @@ fn obstacle(facts: &Facts, record: &HostRecord) -> Option<&'static str> {
     }
 }
 
-/// The rate at which a host was copied to: the last day's, else the last week's, else the last month's. One that
-/// nothing was copied to yet is taken to be as fast as the others.
-fn rate(facts: &Facts, record: &HostRecord, now: Timestamp) -> Option<u64> {
-    [Some(&record.host), None].into_iter().find_map(|host| {
-        PERIODS
-            .iter()
-            .find_map(|(_, days)| Work::since(day_of(now) - days, host, &facts.days).rate_bytes_per_s())
-    })
-}
-
 /// The queues of all hosts, one after the other, as one line in cron serves them.
 fn all_queues(hosts: &[HostLine], now: Timestamp) -> Waiting {
     let copies = hosts.iter().map(|host| host.queue.copies).fold(0, u64::saturating_add);
@@ -341,22 +344,23 @@ fn all_queues(hosts: &[HostLine], now: Timestamp) -> Waiting {
 impl Copies {
     fn add(&mut self, tally: &Tally, is_parked: bool) {
         let count = |number: &mut u64| *number = number.saturating_add(tally.copies);
-        match tally.kind {
+        let kind = forecast::shown_kind(tally.kind, tally.fault_code);
+        match kind {
             Kind::Full | Kind::Recopy | Kind::RecopyPerson => {
                 count(&mut self.full);
-                if tally.kind != Kind::Full {
+                if kind != Kind::Full {
                     count(&mut self.again);
                 } else if tally.fault_code != 0 {
                     count(&mut self.full_faulted);
                 }
-                if forecast::waits_for_person(tally) {
+                if kind == Kind::RecopyPerson {
                     count(&mut self.person);
                 }
             }
             _ if is_parked => count(&mut self.parked),
-            _ if forecast::waits_for_person(tally) => count(&mut self.person),
             Kind::New => count(&mut self.new),
-            Kind::Retry | Kind::Person => count(&mut self.retry),
+            Kind::Retry => count(&mut self.retry),
+            Kind::Person => count(&mut self.person),
         }
     }
 }
@@ -382,22 +386,8 @@ fn rooms(facts: &Facts, now: Timestamp) -> Vec<RoomLine> {
 fn room(facts: &Facts, targets: &[&Target], seen: Option<&RoomSeen>, now: Timestamp) -> RoomLine {
     let limit_percent = targets.iter().map(|target| target.max_used_percent).min().unwrap_or(100);
     let target = targets.first();
-    let filling = target.zip(seen).map(|(target, seen)| {
-        let mut queue = Queue::default();
-        let is_sent_there = |tally: &&Tally| {
-            // The old folder makes room for the new one.
-            !matches!(tally.kind, Kind::Recopy | Kind::RecopyPerson)
-                && targets.iter().any(|target| tally.is_of(target))
-        };
-        facts.tallies.iter().filter(is_sent_there).for_each(|tally| queue.add(tally));
-        let record = facts.hosts.iter().find(|record| record.host == target.host);
-        Filling {
-            room_bytes: forecast::room_until_limit(&seen.room, limit_percent),
-            queued_bytes: queue.bytes(forecast::mean_bytes(&facts.tallies)),
-            rate_bytes_per_s: record.and_then(|record| rate(facts, record, now)),
-            growth_bytes_per_day: forecast::growth_bytes_per_day(&target.host, &facts.days, now),
-        }
-    });
+    let filling =
+        seen.map(|seen| Filling::of(seen, targets, limit_percent, &facts.tallies, &facts.days, now));
     RoomLine {
         host: target.map_or_else(String::new, |target| target.host.to_string()),
         mount_point: target.and_then(|target| target.file_system.as_ref()).map(|fs| fs.mount_point.clone()),
@@ -463,9 +453,6 @@ fn standing_fault(host: &Host, target: Option<&Target>, standing: &Standing) -> 
         advice: fault.advice(),
     }
 }
-
-/// Today, and so many days before it.
-const PERIODS: [(&str, i32); 3] = [("day", 1), ("week", 7), ("month", 30)];
 
 fn periods(facts: &Facts, now: Timestamp) -> Vec<Period> {
     PERIODS

@@ -1,8 +1,10 @@
-//! `status` for people: no line has more than 80 columns.
+//! `status` for people: no line has more than 80 columns, but for a command to type, which is never broken.
 //!
 //! Invariant: what is not known is said to be unknown; a part that has nothing to say is left out.
 
-use super::report::{Expected, FaultLine, HostLine, Ledger, Moment, PassLine, Period, Report, RoomLine};
+use super::report::{
+    Expected, FaultLine, HostLine, Ledger, Moment, PassLine, Period, Report, RoomLine, Step,
+};
 use crate::render;
 use crate::ui;
 
@@ -20,9 +22,8 @@ pub(super) fn of(report: &Report) -> String {
         }
     }
     if !report.next.is_empty() {
-        let steps: Vec<[String; 2]> =
-            report.next.iter().map(|step| [step.command.to_owned(), step.why.to_owned()]).collect();
-        parts.push(format!("what to do next:\n{}", render::narrow_table(None, &[], &steps)));
+        let steps = report.next.iter().map(|Step { command, why }| format!("  {command}\n      {why}\n"));
+        parts.push(format!("what to do next:\n{}", steps.collect::<String>()));
     }
     parts.retain(|part| !part.is_empty());
     parts.join("\n")
@@ -200,7 +201,13 @@ fn faults(faults: &[FaultLine]) -> String {
             [
                 of,
                 format!("{} {}", fault.fault, fault.fault_name),
-                format!("since {}; {next}: {}", at_utc(fault.since), ui::first_line(&fault.message)),
+                format!(
+                    "class {}, since {}; {next}: {}; `minidvodbcopy faults {}` says what to do",
+                    fault.fault_class,
+                    at_utc(fault.since),
+                    ui::first_line(&fault.message),
+                    fault.fault
+                ),
             ]
         })
         .collect();
@@ -214,8 +221,13 @@ fn periods(periods: &[Period]) -> String {
     let rows: Vec<[String; 7]> = periods
         .iter()
         .map(|period| {
+            // The ledger keeps whole days: the shortest period is today and all of yesterday.
+            let title = match period.period {
+                "day" => "last 2 days".to_owned(),
+                longer => format!("last {longer}"),
+            };
             [
-                format!("last {}", period.period),
+                title,
                 period.since.0.strftime("%Y-%m-%d").to_string(),
                 period.full.to_string(),
                 ui::size(period.sent_bytes),
