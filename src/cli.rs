@@ -3,12 +3,13 @@
 //! Invariant: everything typed is checked here or in the model before a command sees it; a usage error exits 2
 //! and has changed nothing.
 
-mod complete;
+pub mod complete;
 mod examples;
 mod forms;
 #[cfg(test)]
 #[path = "../tests/fuzz/cli.rs"]
 mod fuzz;
+mod help;
 pub mod minidvodbtool;
 pub mod script;
 pub mod words;
@@ -30,7 +31,7 @@ use crate::plan::by_hand::StateWord;
 #[argh(
     help_triggers("--help"),
     note = "The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.",
-    note = "Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal."
+    note = "Exit codes: 0 done; 1 a copy faulted, `check` or an audit found something, a scan passed something over, or the database refused a row; 2 usage; 70 a bug; 75 try again later; 78 configuration or ledger; 130 and 143 after a signal."
 )]
 pub struct Arguments {
     /// the folder with ledger, locks, backups and manifests
@@ -76,6 +77,7 @@ pub enum Command {
     Audit(Audit),
     Check(Check),
     Crontab(Crontab),
+    Completions(Completions),
     Report(Report),
     Metrics(Metrics),
     Minidvodbtool(minidvodbtool::Minidvodbtool),
@@ -308,7 +310,7 @@ pub enum MinidvodbVerb {
     List(MinidvodbList),
 }
 
-/// take minidvodbs from a CSV file with the header minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state and optionally fault; a bad line stops it, and nothing is kept
+/// take minidvodbs from a CSV file with the columns minidvodb_id, minidvodb_name, minidvodb_group, minidvodb_path, state and optionally fault; a bad line stops it, and nothing is kept
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "import", help_triggers("--help"))]
 pub struct MinidvodbImport {
@@ -745,6 +747,38 @@ fn unit(text: &str) -> Result<Unit, String> {
     }
 }
 
+/// print what completes commands, options and values in a shell
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "completions", help_triggers("--help"))]
+pub struct Completions {
+    /// bash, zsh or fish
+    #[argh(positional, from_str_fn(shell))]
+    pub shell: Shell,
+}
+
+/// A shell that completions are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The shells' names.
+const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+
+fn shell(text: &str) -> Result<Shell, String> {
+    match text {
+        "bash" => Ok(Shell::Bash),
+        "zsh" => Ok(Shell::Zsh),
+        "fish" => Ok(Shell::Fish),
+        _ => Err(format!(
+            "'{}' is no shell that completions are made for: bash, zsh or fish",
+            text.escape_debug()
+        )),
+    }
+}
+
 fn folder(text: &str) -> Result<Utf8PathBuf, String> {
     match text {
         "" => Err("'' is no folder's name".to_owned()),
@@ -955,14 +989,11 @@ pub fn is_minidvodbtool(arguments: &[OsString]) -> bool {
 /// Exit 2, with what to type instead.
 pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
     let (front, typed) = lower(arguments)?;
-    if front.iter().any(|word| word == "--version") {
+    if front.iter().any(|word| word == "--version") || minidvodbtool::is_about_version(&typed) {
         return Ok(version());
     }
     if typed.first().is_some_and(|first| words::is_word(first)) {
         return parse_word(&front, &typed);
-    }
-    if typed.first().is_some_and(|first| first == complete::COMMAND) {
-        return completion(&typed);
     }
     let words: Vec<&str> = front.iter().chain(&typed).map(String::as_str).collect();
     match Arguments::from_args(&["minidvodbcopy"], &words) {
@@ -971,7 +1002,9 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Asked> {
             Err(Error::new(Exit::Usage, "no command is given").hint("`minidvodbcopy help` lists them"))
         }
         Ok(arguments) => Ok(Asked::Command(Box::new(arguments))),
-        Err(argh::EarlyExit { output, status: Ok(()) }) => Ok(Asked::Text(output + &more_help(&typed))),
+        Err(argh::EarlyExit { output, status: Ok(()) }) => {
+            Ok(Asked::Text(help::fitted(&(output + &more_help(&typed)))))
+        }
         Err(argh::EarlyExit { output, status: Err(()) }) => {
             // `run help` is asked for as often as `help run`; where `help` can be a name, it is one.
             match typed.split_last() {
@@ -1015,14 +1048,6 @@ fn path_of<S: AsRef<str>>(typed: &[S]) -> Vec<&'static str> {
     std::iter::once(*command).chain(verb.copied()).collect()
 }
 
-/// The hidden command that prints a shell's completion.
-fn completion(typed: &[String]) -> Result<Asked> {
-    let shell = typed.get(1).map_or("", String::as_str);
-    complete::script(shell).map(Asked::Text).ok_or_else(|| {
-        Error::usage(format!("'{}' is no shell that is known: bash, zsh or fish", shell.escape_debug()))
-    })
-}
-
 /// Reads a word of the wiki page; the options of the top level stand in `front`.
 fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
     if let Some(text) = words::help(typed) {
@@ -1044,7 +1069,7 @@ fn parse_word(front: &[String], typed: &[String]) -> Result<Asked> {
 }
 
 /// The commands, with those that have verbs.
-const COMMANDS: [(&str, &[&str]); 26] = [
+const COMMANDS: [(&str, &[&str]); 27] = [
     ("run", &[]),
     ("copy", &[]),
     ("target", &["add", "del", "show"]),
@@ -1068,6 +1093,7 @@ const COMMANDS: [(&str, &[&str]); 26] = [
     ("audit", &[]),
     ("check", &[]),
     ("crontab", &[]),
+    ("completions", &[]),
     ("report", &[]),
     ("metrics", &[]),
     (minidvodbtool::NAME, &[]),
@@ -1093,9 +1119,13 @@ fn usage_error(output: &str, words: &[&str]) -> Error {
     };
     let path = path_of(&words[front_length(words)..]);
     let help: Vec<&str> = ["minidvodbcopy", "help"].into_iter().chain(path.iter().copied()).collect();
-    let message = match message.strip_prefix("unrecognized argument: ") {
-        Some(typed) => unrecognized(&path, typed),
-        None => message,
+    let message = if let Some(typed) = message.strip_prefix("unrecognized argument: ") {
+        unrecognized(&path, typed)
+    } else if message.starts_with("one of the following subcommands must be present: ") {
+        let verbs = path.last().map_or(&[][..], |command| forms::verbs(command));
+        format!("`{}` needs one of: {}", path.join(" "), verbs.join(", "))
+    } else {
+        message
     };
     Error::usage(message).hint(format!("`{}` shows what can be typed", help.join(" ")))
 }
@@ -1113,15 +1143,26 @@ fn front_length(words: &[&str]) -> usize {
 fn unrecognized(path: &[&'static str], typed: &str) -> String {
     let shown: String = typed.chars().take(80).collect();
     let mut message = format!("unrecognized argument: {}", shown.escape_debug());
-    let nearest = forms::candidates(path, typed)
-        .into_iter()
-        .map(|known| (strsim::osa_distance(&shown, &known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= (known.trim_start_matches('-').len() / 3).max(1));
-    if let Some((_, nearest)) = nearest {
+    let known = forms::candidates(path, typed);
+    if let Some(nearest) = nearest(&shown, known.iter().map(String::as_str)) {
         message.push_str(&format!("; the nearest is {nearest}"));
     }
     message
+}
+
+/// The word that was probably meant: the only one that begins like it, or one with few other letters.
+fn nearest<'w>(typed: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    const BEGINNING_MIN: usize = 3;
+    let typed: String = typed.chars().take(80).collect();
+    // One letter is as near as any other.
+    let letters = |word: &str| word.trim_start_matches('-').len();
+    let words: Vec<&str> = words.into_iter().filter(|word| letters(word) > 1).collect();
+    let mut longer = words.iter().filter(|word| letters(&typed) >= BEGINNING_MIN && word.starts_with(&typed));
+    if let (Some(only), None) = (longer.next(), longer.next()) {
+        return Some(only);
+    }
+    let near = words.into_iter().map(|word| (strsim::osa_distance(&typed, word), word)).min();
+    near.filter(|(distance, word)| *distance <= (letters(word) / 3).max(1)).map(|(_, word)| word)
 }
 
 /// Turns what people type into what the parser knows: `--x=y` into two words, `-h` into `--help`,

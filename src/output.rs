@@ -35,7 +35,7 @@ impl NewFile {
         let canonical = folder.canonicalize_utf8().map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::configuration(format!("the folder of {file} is not there"))
                 .hint("make it, or name a file elsewhere"),
-            _ => Error::configuration(format!("cannot look at the folder of {file}: {error}")),
+            _ => Error::configuration(format!("cannot look at the folder of {file}: {error}")).hint(WRITABLE),
         })?;
         if state_dir.canonicalize_utf8().is_ok_and(|state_dir| canonical.starts_with(state_dir)) {
             return Err(Error::usage(format!(
@@ -45,7 +45,10 @@ impl NewFile {
         }
         let temporary =
             tempfile::Builder::new().prefix(".minidvodbcopy.").suffix(".new").tempfile_in(&folder).map_err(
-                |error| Error::configuration(format!("cannot write into the folder of {file}: {error}")),
+                |error| {
+                    Error::configuration(format!("cannot write into the folder of {file}: {error}"))
+                        .hint(WRITABLE)
+                },
             )?;
         Ok(Self { file, folder, temporary: BufWriter::new(temporary) })
     }
@@ -102,6 +105,13 @@ impl NewFile {
     }
 }
 
+/// The way out where a folder is in the way.
+const WRITABLE: &str = "make it writable for this user, or name a file elsewhere";
+
+fn not_looked_at(file: &Utf8Path, error: &std::io::Error) -> Error {
+    Error::configuration(format!("cannot look at {file}: {error}")).hint("name a file elsewhere")
+}
+
 fn not_written(file: &Utf8Path, error: &std::io::Error) -> Error {
     Error::configuration(format!("cannot write {file}: {error}")).hint("what was there before is as it was")
 }
@@ -113,12 +123,10 @@ fn replaceable(file: &Utf8Path) -> Result<Utf8PathBuf> {
         Ok(meta) if meta.is_dir() => Err(folder()),
         Ok(meta) if !meta.is_file() => {
             Err(Error::usage(format!("{file} is no plain file, and is not replaced by one"))
-                .hint("without --output, it goes to standard output"))
+                .hint("name a plain file, or one that is not there yet"))
         }
-        Ok(_) => file.canonicalize_utf8().or_configuration(format!("cannot look at {file}")),
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).or_configuration(format!("cannot look at {file}"))
-        }
+        Ok(_) => file.canonicalize_utf8().map_err(|error| not_looked_at(file, &error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(not_looked_at(file, &error)),
         Err(_) if file.symlink_metadata().is_ok() => {
             Err(Error::usage(format!("{file} is a symlink that leads nowhere")).hint("name a file"))
         }

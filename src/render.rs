@@ -7,6 +7,8 @@ pub mod metrics;
 mod printf;
 pub mod sql;
 
+use std::ops::Range;
+
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
@@ -213,15 +215,26 @@ pub struct Columns<const N: usize> {
     header: [String; N],
     right: Vec<usize>,
     widths: [u16; N],
+    /// No line is wider, unless one column alone is.
+    width: u16,
 }
 
 impl<const N: usize> Columns<N> {
     /// Columns with titles; those in `right` hold numbers, which stand under each other.
     pub fn new(header: &[&str; N], right: &[usize]) -> Self {
         let header = header.map(str::to_uppercase);
-        let mut columns = Self { widths: [0; N], right: right.to_vec(), header: header.clone() };
+        let right = right.to_vec();
+        let mut columns = Self { widths: [0; N], right, header: header.clone(), width: u16::MAX };
         columns.fit(&header);
         columns
+    }
+
+    /// The same for a terminal of this width, if there is one: where the columns do not fit beside each other, a
+    /// row goes on in further lines, as its titles do.
+    #[must_use]
+    pub fn within(mut self, width: Option<u16>) -> Self {
+        self.width = width.unwrap_or(u16::MAX);
+        self
     }
 
     /// Makes the columns wide enough for a row.
@@ -242,13 +255,46 @@ impl<const N: usize> Columns<N> {
         if rows.is_empty() {
             return String::new();
         }
+        let parts: Vec<String> = self.parts().into_iter().map(|part| self.part(rows, part)).collect();
+        let mut lines: Vec<_> = parts.iter().map(|part| part.lines()).collect();
+        let mut text = String::new();
+        for _ in rows {
+            for (number, line) in lines.iter_mut().filter_map(Iterator::next).enumerate() {
+                let indent = if number == 0 { 0 } else { usize::from(INDENT) };
+                if indent == 0 || !line.is_empty() {
+                    text.push_str(&format!("{:indent$}{line}\n", ""));
+                }
+            }
+        }
+        text
+    }
+
+    /// The columns that stand in each line of a row.
+    fn parts(&self) -> Vec<Range<usize>> {
+        let (mut parts, mut first, mut used) = (Vec::new(), 0, 0_u16);
+        for (number, &width) in self.widths.iter().enumerate() {
+            let needed = used.saturating_add(width);
+            if number > first && needed > self.width {
+                parts.push(first..number);
+                (first, used) = (number, INDENT.saturating_add(width));
+            } else {
+                used = needed;
+            }
+            used = used.saturating_add(GAP);
+        }
+        parts.push(first..N);
+        parts
+    }
+
+    /// A line for each row, with some of the columns.
+    fn part(&self, rows: &[[String; N]], part: Range<usize>) -> String {
         let mut table = bare_table();
         for row in rows {
-            table.add_row(row.iter().map(|text| Cell::new(ui::escape_all(text))));
+            table.add_row(row[part.clone()].iter().map(|text| Cell::new(ui::escape_all(text))));
         }
-        for (column, (number, width)) in table.column_iter_mut().zip(self.widths.iter().enumerate()) {
+        for (column, number) in table.column_iter_mut().zip(part) {
             column.set_padding((0, GAP));
-            let whole = width.saturating_add(GAP);
+            let whole = self.widths[number].saturating_add(GAP);
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(whole)));
             if self.right.contains(&number) {
                 column.set_cell_alignment(CellAlignment::Right);
@@ -260,6 +306,8 @@ impl<const N: usize> Columns<N> {
 
 /// The blanks between two columns.
 const GAP: u16 = 2;
+/// The blanks in front of the lines that a row goes on in.
+const INDENT: u16 = 4;
 /// The columns of an old terminal.
 const NARROW: u16 = 80;
 
@@ -313,4 +361,51 @@ pub fn finish(table: &Table) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn table(width: Option<u16>) -> String {
+        let rows = [
+            ["1", "ThreePi.1", "/data/ipp022.0/ThreePi", "full", "182.81 KiB", "verified: checksum"],
+            ["12", "ThreePi.12", "/data/ipp031.0/ThreePi", "new", "-", ""],
+        ]
+        .map(|row| row.map(str::to_owned));
+        let header = ["id", "minidvodb", "path", "state", "size", "notes"];
+        let mut columns = Columns::new(&header, &[0, 4]).within(width);
+        rows.iter().for_each(|row| columns.fit(row));
+        columns.header() + &columns.rows(&rows)
+    }
+
+    #[test]
+    fn a_row_that_a_terminal_does_not_hold_goes_on_in_further_lines() {
+        assert_eq!(table(Some(80)), table(None));
+        expect![[r#"
+            ID  MINIDVODB   PATH                    STATE        SIZE  NOTES
+             1  ThreePi.1   /data/ipp022.0/ThreePi  full   182.81 KiB  verified: checksum
+            12  ThreePi.12  /data/ipp031.0/ThreePi  new             -
+        "#]]
+        .assert_eq(&table(None));
+        expect![[r#"
+            ID  MINIDVODB   PATH
+                STATE        SIZE
+                NOTES
+             1  ThreePi.1   /data/ipp022.0/ThreePi
+                full   182.81 KiB
+                verified: checksum
+            12  ThreePi.12  /data/ipp031.0/ThreePi
+                new             -
+        "#]]
+        .assert_eq(&table(Some(40)));
+        for width in 1..90 {
+            let narrow = table(Some(width));
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&narrow).len(), words(&table(None)).len(), "{width}");
+            let longest = narrow.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(usize::from(width.max(26))), "{width}: {narrow}");
+        }
+    }
 }

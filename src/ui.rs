@@ -39,6 +39,12 @@ impl Ui {
         Self { looks: Looks::of(is_watched, environment), ..self }
     }
 
+    /// How wide the terminal is that results go to, if they go to one.
+    pub fn width(&self) -> Option<u16> {
+        let (_, columns) = console::Term::stdout().size_checked()?;
+        (columns >= screen::COLUMNS_MIN).then_some(columns)
+    }
+
     /// A result: to standard output.
     ///
     /// # Errors

@@ -5,10 +5,8 @@
 
 use std::fmt::Write as _;
 
+use super::Shell;
 use super::forms::{self, Form, Opt};
-
-/// The hidden command that prints a completion.
-pub const COMMAND: &str = "completions";
 
 /// The values of options that are words of a choice, by the command with its verb.
 const CHOICES: [(&str, &str, &[&str]); 6] = [
@@ -21,16 +19,18 @@ const CHOICES: [(&str, &str, &[&str]); 6] = [
 ];
 
 /// Operands that are words of a choice.
-const OPERANDS: [(&str, &[&str]); 2] =
-    [("stage on", &["queue", "load", "run"]), ("stage off", &["queue", "load", "run"])];
+const OPERANDS: [(&str, &[&str]); 3] = [
+    ("stage on", &["queue", "load", "run"]),
+    ("stage off", &["queue", "load", "run"]),
+    ("completions", super::SHELLS),
+];
 
-/// The completion for a shell, if it is one that is known.
-pub fn script(shell: &str) -> Option<String> {
+/// The completion for a shell.
+pub fn script(shell: Shell) -> String {
     match shell {
-        "bash" => Some(bash(&forms::all())),
-        "zsh" => Some(zsh(&forms::all())),
-        "fish" => Some(fish(&forms::all())),
-        _ => None,
+        Shell::Bash => bash(&forms::all()),
+        Shell::Zsh => zsh(&forms::all()),
+        Shell::Fish => fish(&forms::all()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! example has.
 
 /// The commands with their verbs, what is typed, and what for.
-const EXAMPLES: [(&str, &str, &str); 64] = [
+const EXAMPLES: [(&str, &str, &str); 66] = [
     ("run", "minidvodbcopy run", "one pass, as cron makes it"),
     ("run", "minidvodbcopy run --dry-run", "what would be copied, and whether there is room"),
     ("run", "minidvodbcopy run --host ipp0222 --limit 10", "at most ten copies, to one host"),
@@ -94,6 +94,12 @@ const EXAMPLES: [(&str, &str, &str); 64] = [
     ("check", "minidvodbcopy check", "everything that a pass needs, tried now"),
     ("check", "minidvodbcopy check ipp0222 --as-cron", "one host, as a pass that cron starts would find it"),
     ("crontab", "minidvodbcopy crontab", "the lines for cron"),
+    (
+        "completions",
+        "minidvodbcopy completions bash > minidvodbcopy.bash",
+        "a file for bash to source, or for its folder of completions",
+    ),
+    ("completions", "minidvodbcopy completions fish", "the same for fish"),
     ("report", "minidvodbcopy report --output report.html", "a page to look at, to send or to print"),
     ("metrics", "minidvodbcopy metrics", "what the collector would get now"),
     (

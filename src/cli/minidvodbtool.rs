@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use argh::{CommandInfo, EarlyExit, FromArgs, SubCommand};
 
 use super::{
-    Revert, copy_id, dtime, fault, fault_or_none, group, host, limit, minidvodb_id, path, state, state_word,
+    Revert, copy_id, dtime, fault, fault_or_none, group, host, limit, minidvodb_id, nearest, path, state,
+    state_word,
 };
 use crate::faults::Fault;
 use crate::model::{AbsolutePath, CopyId, Group, Host, MinidvodbId};
@@ -129,14 +130,14 @@ const SIMPLE: OptionWord = switch("-simple", "print one line for each row");
 
 const DEFINE: ModeWord = ModeWord {
     name: "-definebyquery",
-    about: "queue a copy of every merged minidvodb that has none on the machine",
+    about: "queue every merged minidvodb that has no copy on the machine",
     needs: "-minidvodb_id or -minidvodb_group, and both of the -set options",
     options: &[
         option("-minidvodb_id", "N", "only this minidvodb"),
         repeatable(option("-minidvodb_group", "G", "only this group; may be repeated")),
         option("-set_destination_host", "H", "the host to copy to"),
         option("-set_minidvodb_rsync_path", "P", "the folder there"),
-        switch("-pretend", "print what would be queued, with minidvodbcopy_id 0; change nothing"),
+        switch("-pretend", "print what would be queued, and change nothing"),
         SIMPLE,
     ],
     read: |given| given.define().map(Mode::Define),
@@ -144,7 +145,7 @@ const DEFINE: ModeWord = ModeWord {
 
 const LIST: ModeWord = ModeWord {
     name: "-listminidvodbcopy",
-    about: "list copies; those with a fault are hidden unless -faulted is given",
+    about: "list copies without a fault, or with -faulted those with one",
     needs: "one of the first four options",
     options: &[
         option("-minidvodb_id", "N", "only copies of this minidvodb"),
@@ -196,10 +197,19 @@ const UPDATE: ModeWord = ModeWord {
 static MODES: [ModeWord; 4] = [DEFINE, LIST, REVERT, UPDATE];
 
 /// What every mode takes.
-static COMMON: [OptionWord; 2] = [
+static COMMON: [OptionWord; 3] = [
     option("-dbname", "NAME", "must be the name of the database that is set"),
-    switch("-h", "print the options of each mode, or of the mode that is given"),
+    switch("-h", "print the options of each mode, or of one"),
+    switch(VERSION, "print the version"),
 ];
+
+const VERSION: &str = "-version";
+
+/// Whether a command line of this tool asks for the version.
+pub fn is_about_version<S: AsRef<str>>(typed: &[S]) -> bool {
+    let mut typed = typed.iter().map(AsRef::as_ref);
+    typed.next() == Some(NAME) && typed.any(|word| one_dash(word) == VERSION)
+}
 
 impl FromArgs for Minidvodbtool {
     fn from_args(_: &[&str], words: &[&str]) -> Result<Self, EarlyExit> {
@@ -239,11 +249,25 @@ fn the_mode(words: &[&str]) -> Result<&'static ModeWord, String> {
     match (modes.next(), modes.next()) {
         (Some(mode), None) => Ok(mode),
         (Some(mode), Some(other)) => Err(format!("{} and {} are two modes; give one", mode.name, other.name)),
-        (None, _) => {
-            let names = MODES.each_ref().map(|mode| mode.name).join(", ");
-            Err(format!("no mode is given; the modes are {names}"))
-        }
+        (None, _) => Err(no_mode(words)),
     }
+}
+
+/// The sentence about a command line without a mode, with the nearest one where one was mistyped.
+fn no_mode(words: &[&str]) -> String {
+    let names = MODES.each_ref().map(|mode| mode.name);
+    let mistyped = words.iter().filter(|word| word.starts_with('-') && !is_known(word));
+    match mistyped.filter_map(|word| Some((word, nearest_of(word, names)?))).next() {
+        Some((word, nearest)) => {
+            format!("'{}' is no mode of {NAME}; the nearest is {nearest}", word.escape_debug())
+        }
+        None => format!("no mode is given; the modes are {}", names.join(", ")),
+    }
+}
+
+/// The nearest of some names to a word with one dash or two.
+fn nearest_of(word: &str, names: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
+    nearest(&format!("-{}", word.trim_start_matches('-')), names)
 }
 
 /// What was typed, by option; each stands in the table of the mode.
@@ -399,7 +423,10 @@ fn unknown(mode: &ModeWord, word: &str) -> String {
     if is_known(word) {
         format!("{shown} is no option of {}", mode.name)
     } else if word.starts_with('-') {
-        format!("'{shown}' is no option of {NAME}")
+        let known = mode.options.iter().chain(&COMMON).map(|option| option.name);
+        let nearest = nearest_of(word, known);
+        let nearest = nearest.map_or_else(String::new, |nearest| format!("; the nearest is {nearest}"));
+        format!("'{shown}' is no option of {NAME}{nearest}")
     } else {
         format!("'{shown}' stands where an option is expected")
     }
@@ -415,10 +442,12 @@ fn help(mode: Option<&ModeWord>) -> String {
     text += "\nEvery mode takes:\n";
     COMMON.iter().for_each(|option| text += &line(option));
     text + "
-It works on the ledger; where a database is set, both are brought in step after a change. The ledger is that of
-MINIDVODBCOPY_STATE_DIR, or of `minidvodbcopy --state-dir DIR minidvodbtool MODE [OPTIONS]`.
-Exit codes: 0 done, 1 refused by the ledger's rules or queued with a fault, 2 system: the ledger, its file or the
-output; 3 configuration: options, values, the state folder or -dbname; 4 a bug.
+It works on the ledger; where a database is set, both are brought in step after
+a change. The ledger is that of MINIDVODBCOPY_STATE_DIR, or of
+`minidvodbcopy --state-dir DIR minidvodbtool MODE [OPTIONS]`.
+Exit codes: 0 done; 1 refused by the ledger's rules, or queued with a fault;
+2 system: the ledger, its file or the output; 3 configuration: options, values,
+the state folder or -dbname; 4 a bug.
 "
 }
 

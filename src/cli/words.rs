@@ -3,7 +3,7 @@
 //! Pure. Invariant: a word that was read is as good as the command of ours that it stands for: the same types,
 //! the same refusals. Whatever was typed, in whatever order and number, gives a word or a refusal.
 
-use super::{HostAdd, HostDel, Stage, TargetAdd, TargetDel, group, host, path};
+use super::{HostAdd, HostDel, Stage, TargetAdd, TargetDel, group, help, host, nearest, path};
 
 /// What a word asks for, in terms of the commands of this program.
 #[derive(Debug)]
@@ -212,13 +212,8 @@ fn operands<'t>(given: &[&'t str]) -> Option<Vec<&'t str>> {
 fn unknown(name: &str) -> Refused {
     let shown: String = name.chars().take(80).collect();
     let shown = shown.escape_debug();
-    let nearest = FORMS
-        .iter()
-        .map(|form| (strsim::osa_distance(&name.chars().take(80).collect::<String>(), form.name), form.name))
-        .min()
-        .filter(|(distance, nearest)| *distance <= nearest.len() / 3);
-    Refused::Unknown(match nearest {
-        Some((_, nearest)) => format!("there is no word '{shown}'; the nearest is {nearest}"),
+    Refused::Unknown(match nearest(name, FORMS.iter().map(|form| form.name)) {
+        Some(nearest) => format!("there is no word '{shown}'; the nearest is {nearest}"),
         None => format!("'{shown}' is no word of the wiki page"),
     })
 }
@@ -232,9 +227,9 @@ pub fn help<S: AsRef<str>>(typed: &[S]) -> Option<String> {
     let name = words().find(|word| *word != SERVER && *word != "--help").unwrap_or("module");
     let form = FORMS.iter().find(|form| form.name == name)?;
     Some(format!(
-        "Usage: minidvodbcopy {}\n\n{}\n\nA word of the wiki page. `minidvodbcopy help` lists them all.\n",
+        "Usage: minidvodbcopy {}\n\n{}\nA word of the wiki page. `minidvodbcopy help` lists them all.\n",
         form.typed(),
-        form.meaning
+        help::fitted(form.meaning)
     ))
 }
 

@@ -42,10 +42,10 @@ pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result
     let now = context.now();
     context.ledger.write(|change| {
         let mut changed = Vec::new();
-        for before in chosen(change, meant)? {
+        for before in chosen(context, change, meant)? {
             refuse_at_work(context, change, &before)?;
             if wish.touches_the_folder() {
-                refuse_publishing(&before)?;
+                refuse_publishing(context, &before)?;
             }
             let host = wish.host.as_ref().unwrap_or(&before.host);
             let machine = match &wish.host {
@@ -58,7 +58,7 @@ pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result
                 change.leave_staging(&before)?;
             }
             end_attempt(change, &before, &after, now)?;
-            put(change, &after, wish)?;
+            put(context, change, &after, wish)?;
             if let Some(state) = before.fault().filter(|state| after.fault() != Some(state)) {
                 change.forget_logged_fault(&before.host, &before.group, state.fault)?;
             }
@@ -77,7 +77,7 @@ pub(super) fn revert(context: &Context, meant: Meant<'_>, taken: Taken) -> Resul
     super::need_ledger(context)?;
     let now = context.now();
     context.ledger.write(|change| {
-        let mut reverted = chosen(change, meant)?;
+        let mut reverted = chosen(context, change, meant)?;
         reverted.retain(|copy| copy.is_new() && copy.fault().is_some());
         for before in &reverted {
             let mut after = before.clone();
@@ -92,12 +92,10 @@ pub(super) fn revert(context: &Context, meant: Meant<'_>, taken: Taken) -> Resul
     })
 }
 
-fn chosen(ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<Copy>, Failure> {
+fn chosen(context: &Context, ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<Copy>, Failure> {
     match meant {
         Meant::Copy(id) => {
-            let copy = ledger.copy(id)?.ok_or_else(|| {
-                Error::usage(format!("there is no copy {id}")).hint("`minidvodbcopy list` lists them")
-            })?;
+            let copy = ledger.copy(id)?.ok_or_else(|| no_copy(context, id))?;
             Ok(vec![copy])
         }
         Meant::Each(is_meant) => {
@@ -113,31 +111,40 @@ fn chosen(ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<Copy>, Failure> {
     }
 }
 
+/// The error about a copy that there is not.
+pub(super) fn no_copy(context: &Context, id: CopyId) -> Error {
+    Error::usage(format!("there is no copy {id}"))
+        .hint(format!("`{}` lists them", context.own_command(&["list"])))
+}
+
 /// An attempt at a copy would write its end over what was set.
 pub(super) fn refuse_at_work(context: &Context, ledger: &impl Look, copy: &Copy) -> Result<(), Failure> {
     let is_open = ledger.open_attempts(&copy.host, &copy.group)?.iter().any(|(open, _)| *open == copy.id);
     if is_open && let Some(holder) = lock::holder_now(&context.state_dir, &copy.host, &copy.group) {
         return Err(Error::try_again(format!("a pass is at copy {} at this moment: {holder}", copy.id))
-            .hint("try again when it is done; `minidvodbcopy stage off run` ends the pass after that copy")
+            .hint(format!(
+                "try again when it is done; `{}` ends the pass after that copy",
+                context.own_command(&["stage", "off", "run"])
+            ))
             .into());
     }
     Ok(())
 }
 
 /// A rename that may have happened must be settled.
-pub(super) fn refuse_publishing(copy: &Copy) -> Result<()> {
+pub(super) fn refuse_publishing(context: &Context, copy: &Copy) -> Result<()> {
     if copy.publishing().is_none() {
         return Ok(());
     }
-    let hint = match copy.recopy() {
-        None => "`minidvodbcopy run` makes that pass".to_owned(),
-        Some(_) => format!("`minidvodbcopy recopy {}` makes that pass", copy.id),
+    let command = match copy.recopy() {
+        None => context.own_command(&["run"]),
+        Some(_) => context.own_command(&["recopy", &copy.id.to_string()]),
     };
     Err(Error::try_again(format!(
         "copy {} was cut off while it got its final name, and the next pass settles that first",
         copy.id
     ))
-    .hint(hint))
+    .hint(format!("`{command}` makes that pass")))
 }
 
 /// An attempt that was killed is looked for by its host: of a copy that goes to another one, it ends here.
@@ -156,13 +163,13 @@ fn end_attempt(change: &mut Change<'_>, before: &Copy, after: &Copy, now: Timest
 }
 
 /// Writes a copy that may have gone to another place, where nobody else may be.
-fn put(change: &mut Change<'_>, after: &Copy, wish: &Wish) -> Result<(), Failure> {
+fn put(context: &Context, change: &mut Change<'_>, after: &Copy, wish: &Wish) -> Result<(), Failure> {
     if let Err(taken) = change.put_copy(after)? {
         return Err(Error::usage(format!(
             "copies {} and {} would both be of minidvodb {} on machine {}, and there may be one",
             taken.copy, taken.by, after.minidvodb_id, after.machine
         ))
-        .hint(format!("`minidvodbcopy show {}` and `show {}` show them", taken.copy, taken.by))
+        .hint(show_both(context, taken.copy, taken.by))
         .into());
     }
     if wish.touches_the_folder() && !change.claim_final_path(after)? {
@@ -228,6 +235,11 @@ fn listed(ids: impl ExactSizeIterator<Item = CopyId>) -> String {
     let first: Vec<String> = ids.take(MOST).map(|id| id.to_string()).collect();
     let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
     format!("copies {}{more}", first.join(", "))
+}
+
+/// The way to look at two copies that get in each other's way.
+pub(super) fn show_both(context: &Context, one: CopyId, other: CopyId) -> String {
+    format!("`{}` and `show {other}` show them", context.own_command(&["show", &one.to_string()]))
 }
 
 /// A copy in messages.

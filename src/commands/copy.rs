@@ -37,11 +37,25 @@ fn copy_group(context: &Context, copy: CopyGroup) -> Result<Exit> {
             target.file_system = None;
         }
         let summary = pass::preview(context, &order, Some(target))?;
-        return run::report(context, &summary, true, copy.json);
+        let exit = run::report(context, &summary, true, copy.json)?;
+        if let Some(hint) = first_step(context)? {
+            context.ui.notice(&hint);
+        }
+        return Ok(exit);
     }
     remember(context, copy.group, copy.host, copy.path)?;
     let summary = pass::run(context, &order)?;
+    if let Some(hint) = first_step(context)? {
+        context.ui.tell(&hint);
+    }
     run::report(context, &summary, false, copy.json)
+}
+
+/// Where no minidvodb is known yet, what to do about it.
+fn first_step(context: &Context) -> Result<Option<String>> {
+    let is_any_known =
+        context.ledger.exists() && context.ledger.read(|ledger| Ok(ledger.count_minidvodbs()? > 0))?;
+    Ok((!is_any_known).then(|| format!("no minidvodb is known yet: {}", super::first_step(context))))
 }
 
 /// Makes the target, or gives it the path; one that has it is left as it is.

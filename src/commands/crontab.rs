@@ -74,7 +74,8 @@ fn printable<'t>(what: &str, text: &'t str) -> Result<&'t str> {
         return Err(Error::usage(format!(
             "{what} '{}' has a control character, which no line of cron or systemd can hold",
             text.escape_debug()
-        )));
+        ))
+        .hint("give it another name, or a link without one"));
     }
     Ok(text)
 }
@@ -125,9 +126,7 @@ fn cron_line(context: &Context, times: &str, command: &[&str]) -> Result<String>
 }
 
 fn service(context: &Context, description: &str, command: &[&str]) -> Result<String> {
-    let mut text = format!(
-        "[Unit]\nDescription={description}\nAfter=network-online.target\n\n[Service]\nType=oneshot\n"
-    );
+    let mut text = format!("[Unit]\nDescription={description}\n\n[Service]\nType=oneshot\n");
     for (name, value) in variables(context) {
         let assigned = format!("{name}={}", printable(&name, &value)?);
         text.push_str(&format!("Environment={}\n", unit_word(&assigned, false)));

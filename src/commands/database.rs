@@ -51,7 +51,8 @@ fn set(context: &Context, words: DatabaseSet) -> Result<()> {
     })?;
     context.ui.tell(&format!("database set: {address}"));
     if is_another {
-        context.ui.tell("`minidvodbcopy sync --dry-run` shows what a first sync would do");
+        let sync = context.own_command(&["sync", "--dry-run"]);
+        context.ui.tell(&format!("`{sync}` shows what a first sync would do"));
     }
     Ok(())
 }
@@ -101,9 +102,8 @@ fn show(context: &Context) -> Result<()> {
 
 fn del(context: &Context) -> Result<()> {
     if sync::database_of(context)?.is_none() {
-        return Err(
-            Error::usage("no database is set").hint("`minidvodbcopy database show` shows what is set")
-        );
+        return Err(Error::usage("no database is set")
+            .hint(format!("`{}` sets one", context.own_command(&["database", "set", "URL"]))));
     }
     context.ledger.write(|change| {
         change.forget_rows()?;

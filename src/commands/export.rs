@@ -20,7 +20,8 @@ pub(super) fn execute(context: &Context, words: &Export) -> Result<Exit> {
         write(context, words.format, &mut |text| context.ui.print(text))?;
         return Ok(Exit::Done);
     };
-    let mut new = NewFile::begin(file, &context.state_dir)?;
+    let mut new = NewFile::begin(file, &context.state_dir)
+        .map_err(|error| error.hint("without --output, it goes to standard output"))?;
     let count = write(context, words.format, &mut |text| new.write(text))?;
     new.put_in_place()?;
     context.ui.tell(&format!("{} in {file}", ui::count(count, "copy", "copies")));

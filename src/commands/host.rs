@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::target::{fault_text, standing_parts};
+use super::by_hand::show_both;
+use super::target::{fault_text, let_it_end, standing_parts};
 use crate::cli::{HostAdd, HostCommand, HostDel, HostShow, HostVerb};
 use crate::error::{Error, Exit, Result};
 use crate::ledger::{Change, Failure, Look};
@@ -31,7 +32,7 @@ fn add(context: &Context, words: &HostAdd) -> Result<()> {
                     "{host} cannot be a name of {machine}: copies {} and {} are of the same minidvodb, and there may be one on a machine",
                     taken.copy, taken.by
                 ));
-                Failure::from(meets.hint(format!("`minidvodbcopy show {}` and `show {}` show them", taken.copy, taken.by)))
+                Failure::from(meets.hint(show_both(context, taken.copy, taken.by)))
             })
         })?;
         if moved > 0 {
@@ -67,7 +68,8 @@ pub(super) fn say_on(context: &Context, switched: &SwitchedOn) {
     let HostRecord { host, machine, .. } = &switched.record;
     context.ui.tell(&format!("{host} (machine {machine}) is on"));
     if !switched.has_target {
-        context.ui.tell(&format!("nothing goes there yet: `minidvodbcopy target add GROUP {host} PATH`"));
+        let command = context.own_command(&["target", "add", "GROUP", host.as_str(), "PATH"]);
+        context.ui.tell(&format!("nothing goes there yet: `{command}`"));
     }
 }
 
@@ -88,8 +90,7 @@ fn lock_targets(context: &Context, host: &Host, machine: &Machine) -> Result<Vec
             Err(holder) => {
                 let message =
                     format!("the machine of {host} cannot change while a pass is under way: {holder}");
-                return Err(Error::try_again(message)
-                    .hint("`minidvodbcopy stage off run` lets it end after the present copy"));
+                return Err(Error::try_again(message).hint(let_it_end(context)));
             }
         }
     }
@@ -98,20 +99,21 @@ fn lock_targets(context: &Context, host: &Host, machine: &Machine) -> Result<Vec
 
 fn del(context: &Context, words: &HostDel) -> Result<()> {
     if !context.ledger.exists() {
-        return Err(unknown(&words.host));
+        return Err(unknown(context, &words.host));
     }
-    context.ledger.write(|change| switch_off(change, &words.host))?;
+    context.ledger.write(|change| switch_off(context, change, &words.host))?;
     say_off(context, &words.host);
     Ok(())
 }
 
 /// The error about a host that nothing is known of.
-pub(super) fn unknown(host: &Host) -> Error {
-    Error::usage(format!("the host {host} is not known")).hint("`minidvodbcopy host show` lists them")
+pub(super) fn unknown(context: &Context, host: &Host) -> Error {
+    Error::usage(format!("the host {host} is not known"))
+        .hint(format!("`{}` lists them", context.own_command(&["host", "show"])))
 }
 
-pub(super) fn switch_off(change: &mut Change<'_>, host: &Host) -> Result<(), Failure> {
-    let mut record = change.host(host)?.ok_or_else(|| unknown(host))?;
+pub(super) fn switch_off(context: &Context, change: &mut Change<'_>, host: &Host) -> Result<(), Failure> {
+    let mut record = change.host(host)?.ok_or_else(|| unknown(context, host))?;
     record.is_on = false;
     change.put_host(&record)
 }

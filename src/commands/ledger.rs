@@ -1,7 +1,10 @@
 //! `ledger`: the file itself: check, backup, restore, compact.
 
+use std::fs::File;
+
 use camino::Utf8Path;
 
+use super::target::let_it_end;
 use crate::cli::{LedgerCommand, LedgerVerb};
 use crate::error::{Error, Exit, Result};
 use crate::pass::Context;
@@ -43,11 +46,17 @@ fn backup(context: &Context, file: Option<&str>) -> Result<()> {
 }
 
 fn restore(context: &Context, file: &str) -> Result<()> {
+    // A mistyped name makes no state folder.
+    if let Err(error) = File::open(file) {
+        let error = Error::configuration(format!("cannot read {file}: {error}"))
+            .hint(format!("name a backup: the daily ones are in {}", context.state_dir.join("backup")));
+        let has_ledger = context.ledger.exists();
+        return Err(if has_ledger { error } else { error.hint(super::first_step(context)) });
+    }
     state::prepare(&context.state_dir)?;
     if let Some((path, holder)) = lock::held(&context.state_dir).into_iter().next() {
-        return Err(Error::try_again(format!("a pass is under way: {path} is held by {holder}")).hint(
-            "restore when no pass runs; `minidvodbcopy stage off run` lets it end after its present copy",
-        ));
+        return Err(Error::try_again(format!("a pass is under way: {path} is held by {holder}"))
+            .hint(format!("restore when no pass runs; {}", let_it_end(context))));
     }
     let replaced = context.ledger.restore(Utf8Path::new(file), context.now())?;
     context.ui.print(&format!("{} is the ledger now\n", ui::escape_all(file)))?;

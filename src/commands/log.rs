@@ -41,6 +41,10 @@ struct Shown {
 fn show(context: &Context, words: &LogShow) -> Result<()> {
     let most = usize::try_from(words.last).unwrap_or(usize::MAX);
     let entries = super::read_if_any(context, |ledger| ledger.log(most))?;
+    if entries.is_empty() && words.last > 0 && context.ledger.exists() {
+        let check = context.own_command(&["check"]);
+        context.ui.tell(&format!("the log has no entry yet: `{check}` says what is missing"));
+    }
     if words.json {
         let shown = entries.into_iter().map(|LogEntry { at, who, copy, text }| Shown {
             at: ui::rfc3339(at),

@@ -279,7 +279,7 @@ fn csv_reason(error: &csv::Error) -> String {
 
 fn list(context: &Context, words: &MinidvodbList) -> Result<()> {
     let header = ["id", "name", "group", "path", "state", "fault"];
-    let mut columns = render::Columns::new(&header, &[0]);
+    let mut columns = render::Columns::new(&header, &[0]).within(context.ui.width());
     let (mut kept, mut chunks) = (Vec::new(), 0);
     each_chunk(context, words, |lines| {
         lines.iter().for_each(|line| columns.fit(line));
@@ -288,7 +288,8 @@ fn list(context: &Context, words: &MinidvodbList) -> Result<()> {
         Ok(())
     })?;
     if chunks == 0 {
-        context.ui.tell("no minidvodb is known: `minidvodbcopy minidvodb import FILE` takes a list");
+        let import = context.own_command(&["minidvodb", "import", "FILE"]);
+        context.ui.tell(&format!("no minidvodb is known: `{import}` takes a list"));
         return Ok(());
     }
     context.ui.print(&columns.header())?;

@@ -6,6 +6,7 @@
 mod audit;
 mod by_hand;
 mod check;
+mod completions;
 mod copies;
 mod copy;
 mod crontab;
@@ -49,15 +50,14 @@ use crate::state;
 /// # Errors
 /// Whatever ends it early.
 pub fn execute(context: &Context, command: Command) -> Result<Exit> {
-    if let Command::Faults(faults) = command {
-        return faults::execute(context, &faults);
-    }
-    if let Command::Crontab(crontab) = command {
-        return crontab::execute(context, &crontab);
-    }
-    if !matches!(command, Command::Check(_)) {
+    match &command {
+        // What they print is the same whatever is there.
+        Command::Faults(_) | Command::Crontab(_) | Command::Completions(_) => {
+            return carry_out(context, command);
+        }
         // The check itself says what is wrong with it, and goes on.
-        state::check(&context.state_dir)?;
+        Command::Check(_) => {}
+        _ => state::check(&context.state_dir)?,
     }
     let log = filelog::begin(
         keeping(&command),
@@ -113,6 +113,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Exit> {
         Command::Audit(audit) => audit::execute(context, audit),
         Command::Check(check) => check::execute(context, &check),
         Command::Crontab(crontab) => crontab::execute(context, &crontab),
+        Command::Completions(completions) => completions::execute(context, &completions),
         Command::Report(report) => report::execute(context, &report),
         Command::Metrics(metrics) => metrics::execute(context, &metrics),
         Command::Minidvodbtool(words) => minidvodbtool::execute(context, &words),
@@ -129,7 +130,9 @@ pub fn execute_word(context: &Context, word: Word) -> Result<Exit> {
 }
 
 /// Where whoever is new to it may begin.
-const FIRST_STEP: &str = "`minidvodbcopy check` says what to do first";
+fn first_step(context: &Context) -> String {
+    format!("`{}` says what to do first", context.own_command(&["check"]))
+}
 
 /// Reads the ledger; where there is none yet, says so on standard error and gives nothing.
 fn read_if_any<T: Default>(
@@ -139,7 +142,7 @@ fn read_if_any<T: Default>(
     if context.ledger.exists() {
         return context.ledger.read(look);
     }
-    context.ui.notice(&format!("there is no ledger in {} yet: {FIRST_STEP}", context.state_dir));
+    context.ui.notice(&format!("there is no ledger in {} yet: {}", context.state_dir, first_step(context)));
     Ok(T::default())
 }
 
@@ -150,5 +153,5 @@ fn need_ledger(context: &Context) -> Result<()> {
     }
     Err(Error::configuration(format!("there is no ledger in {}", context.state_dir))
         .hint("is this the right --state-dir?")
-        .hint(FIRST_STEP))
+        .hint(first_step(context)))
 }

@@ -3,8 +3,8 @@
 //! The wish is kept in the ledger until it is fulfilled or given up: an attempt that is cut off, or that meets a
 //! fault which heals by itself, is gone on with by the next passes.
 
-use super::by_hand::{self, title};
-use super::run;
+use super::by_hand::{self, no_copy, title};
+use super::{run, target};
 use crate::cli;
 use crate::error::{Error, Exit, Result};
 use crate::ledger::{Change, Failure, Look as _};
@@ -36,8 +36,9 @@ pub(super) fn execute(context: &Context, words: &cli::Recopy) -> Result<Exit> {
     let stages = context.ledger.read(|ledger| ledger.stages())?;
     if !(stages.load && stages.run) {
         context.ui.notice(&format!(
-            "copy {} is to be sent again, and no pass does it before `minidvodbcopy stage on`",
-            copy.id
+            "copy {} is to be sent again, and no pass does it before `{}`",
+            copy.id,
+            context.own_command(&["stage", "on"])
         ));
     }
     run::report(context, &summary, false, false)
@@ -45,10 +46,10 @@ pub(super) fn execute(context: &Context, words: &cli::Recopy) -> Result<Exit> {
 
 /// Notes that a copy is to be sent again.
 fn wish(context: &Context, change: &mut Change<'_>, id: CopyId, reason: &str) -> Result<Copy, Failure> {
-    let mut copy = known(change, id)?;
+    let mut copy = change.copy(id)?.ok_or_else(|| no_copy(context, id))?;
     let minidvodb = change.minidvodb(copy.minidvodb_id)?;
     let has_target = change.target(&copy.host, &copy.group)?.is_some();
-    refuse(&copy, minidvodb.as_ref(), has_target)?;
+    refuse(context, &copy, minidvodb.as_ref(), has_target)?;
     let CopyState::Full { recopy, .. } = &mut copy.state else { return Ok(copy) };
     let before = recopy.take();
     let (was_wished, exchanging) = (before.is_some(), before.as_ref().and_then(|before| before.exchanging));
@@ -65,19 +66,12 @@ fn wish(context: &Context, change: &mut Change<'_>, id: CopyId, reason: &str) ->
     Ok(copy)
 }
 
-fn known(change: &Change<'_>, id: CopyId) -> Result<Copy, Failure> {
-    let copy = change.copy(id)?.ok_or_else(|| {
-        Error::usage(format!("there is no copy {id}")).hint("`minidvodbcopy list` lists them")
-    })?;
-    Ok(copy)
-}
-
 /// Only a folder that this ledger published is replaced, and only by a minidvodb that may be copied.
-fn refuse(copy: &Copy, minidvodb: Option<&Minidvodb>, has_target: bool) -> Result<()> {
+fn refuse(context: &Context, copy: &Copy, minidvodb: Option<&Minidvodb>, has_target: bool) -> Result<()> {
     let id = copy.id;
     if copy.is_new() {
         return Err(Error::usage(format!("copy {id} is new: the next pass sends it"))
-            .hint("`minidvodbcopy run` makes that pass"));
+            .hint(format!("`{}` makes that pass", context.own_command(&["run"]))));
     }
     if copy.published().is_none() {
         return Err(Error::usage(format!(
@@ -85,9 +79,18 @@ fn refuse(copy: &Copy, minidvodb: Option<&Minidvodb>, has_target: bool) -> Resul
             title(copy)
         ))
         .hint(format!(
-            "move {} away at {}, then `minidvodbcopy update --id {id} --set-state new --set-fault 0` lets the next pass send it",
+            "move {} away at {}, then `{}` lets the next pass send it",
             copy.final_path(),
-            copy.host
+            copy.host,
+            context.own_command(&[
+                "update",
+                "--id",
+                &id.to_string(),
+                "--set-state",
+                "new",
+                "--set-fault",
+                "0"
+            ])
         )));
     }
     if !minidvodb.is_some_and(Minidvodb::is_eligible) {
@@ -97,12 +100,8 @@ fn refuse(copy: &Copy, minidvodb: Option<&Minidvodb>, has_target: bool) -> Resul
         )));
     }
     if !has_target {
-        return Err(Error::usage(format!("nothing of {} goes to {} any more", copy.group, copy.host)).hint(
-            format!(
-                "`minidvodbcopy target add {} {} {}` makes that target again",
-                copy.group, copy.host, copy.path
-            ),
-        ));
+        return Err(Error::usage(format!("nothing of {} goes to {} any more", copy.group, copy.host))
+            .hint(format!("`{}` makes that target again", target::add_command(context, copy))));
     }
     Ok(())
 }
@@ -110,12 +109,12 @@ fn refuse(copy: &Copy, minidvodb: Option<&Minidvodb>, has_target: bool) -> Resul
 /// Gives a recopy up; what it has sent so far is removed by the next pass.
 fn cancel(context: &Context, id: CopyId) -> Result<Exit> {
     let was_wished = context.ledger.write(|change| {
-        let mut copy = known(change, id)?;
+        let mut copy = change.copy(id)?.ok_or_else(|| no_copy(context, id))?;
         if copy.recopy().is_none() {
             return Ok(false);
         }
         by_hand::refuse_at_work(context, change, &copy)?;
-        by_hand::refuse_publishing(&copy)?;
+        by_hand::refuse_publishing(context, &copy)?;
         change.leave_staging(&copy)?;
         if let CopyState::Full { recopy, .. } = &mut copy.state {
             *recopy = None;

@@ -23,7 +23,10 @@ pub(super) fn carry_out(
 ) -> Result<usize> {
     if words.is_bounded() == words.all {
         return Err(Error::usage("revert takes --id, --minidvodb-id, --host or --fault, or else --all")
-            .hint("`minidvodbcopy list --faulted` lists what could be reverted"));
+            .hint(format!(
+                "`{}` lists what could be reverted",
+                context.own_command(&["list", "--faulted"])
+            )));
     }
     let meant = |copy: &Copy| is_meant(words, copy) && copy.is_new() && copy.fault().is_some();
     let taken = if words.adopt { Taken::Adopt } else { Taken::Refuse };
@@ -81,8 +84,9 @@ fn say_what_stays(context: &Context, words: &Revert) -> Result<()> {
         let copies = ui::count(count, "full copy", "full copies");
         let more = if count > ids.len() as u64 { ", ..." } else { "" };
         context.ui.notice(&format!(
-            "{copies} with a fault left as they are (copy {}{more}): a clean audit or `minidvodbcopy recopy ID` clears it",
-            ids.join(", ")
+            "{copies} with a fault left as they are (copy {}{more}): a clean audit or `{}` clears it",
+            ids.join(", "),
+            context.own_command(&["recopy", "ID"])
         ));
     }
     Ok(())

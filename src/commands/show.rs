@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::by_hand::no_copy;
 use crate::cli::Show;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::ledger::Look as _;
 use crate::model::{Attempt, Copy, CopyState, Minidvodb, Outcome, Tombstone};
 use crate::pass::Context;
@@ -39,9 +40,7 @@ pub(super) fn execute(context: &Context, words: &Show) -> Result<Exit> {
         Ok(Some((ledger.attempts(copy.id)?, minidvodb, place, copy)))
     })?;
     let Some((attempts, minidvodb, standing, copy)) = found else {
-        return Err(
-            Error::usage(format!("there is no copy {}", words.id)).hint("`minidvodbcopy list` lists them")
-        );
+        return Err(no_copy(context, words.id));
     };
     let manifest = manifest::file_of(&context.state_dir, copy.id);
     let manifest = manifest.exists().then(|| manifest.to_string());

@@ -21,7 +21,8 @@ pub(super) fn execute(context: &Context, command: SourceCommand) -> Result<Exit>
 
 fn add(context: &Context, folder: AbsolutePath) -> Result<()> {
     if !std::fs::metadata(folder.as_str()).is_ok_and(|meta| meta.is_dir()) {
-        return Err(Error::usage(format!("{folder} is no folder on this machine")));
+        return Err(Error::usage(format!("{folder} is no folder on this machine"))
+            .hint("make or mount it first, or name the folder that the minidvodbs lie in"));
     }
     crate::state::prepare(&context.state_dir)?;
     let text = format!("minidvodbs may be copied from {folder}");
@@ -39,7 +40,7 @@ fn add(context: &Context, folder: AbsolutePath) -> Result<()> {
 fn del(context: &Context, folder: &AbsolutePath) -> Result<()> {
     let unknown = || {
         Error::usage(format!("{folder} is not one of the folders that minidvodbs may be copied from"))
-            .hint("`minidvodbcopy source show` lists them")
+            .hint(format!("`{}` lists them", context.own_command(&["source", "show"])))
     };
     if !context.ledger.exists() {
         return Err(unknown());
@@ -67,7 +68,10 @@ fn show(context: &Context) -> Result<()> {
         context.ui.print(&format!("{}\n", escape_all(root.as_str())))?;
     }
     if roots.is_empty() && context.ledger.exists() {
-        context.ui.notice("no folder is named, so minidvodbs may be copied from anywhere; `minidvodbcopy source add DIR` names one");
+        context.ui.notice(&format!(
+            "no folder is named, so minidvodbs may be copied from anywhere; `{}` names one",
+            context.own_command(&["source", "add", "DIR"])
+        ));
     }
     Ok(())
 }

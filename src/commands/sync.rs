@@ -9,7 +9,8 @@ use crate::ui::{self, escape_all};
 
 pub(super) fn execute(context: &Context, words: &Sync) -> Result<Exit> {
     let record = sync::database_of(context)?.ok_or_else(|| {
-        Error::configuration("no database is set").hint("`minidvodbcopy database set URL` sets one")
+        Error::configuration("no database is set")
+            .hint(format!("`{}` sets one", context.own_command(&["database", "set", "URL"])))
     })?;
     let name = record.address.name.clone();
     let manner = Manner { is_dry: words.dry_run, accepts_deletions: words.accept_deletions };

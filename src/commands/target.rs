@@ -10,7 +10,7 @@ use crate::error::{Error, Exit, Result};
 use crate::faults::Scope;
 use crate::ledger::{Change, Failure, Look as _};
 use crate::lock::PassLock;
-use crate::model::{Copy, HostRecord, Standing, Target};
+use crate::model::{Copy, Host, HostRecord, Standing, Target};
 use crate::pass::Context;
 use crate::{render, state, ui};
 
@@ -134,8 +134,18 @@ pub(super) fn lock_if_it_moves(context: &Context, words: &TargetAdd) -> Result<O
             "the path of {} to {} cannot change while a pass is under way: {holder}",
             words.group, words.host
         ))
-        .hint("`minidvodbcopy stage off run` lets it end after the present copy")),
+        .hint(let_it_end(context))),
     }
+}
+
+/// The way to get a pass out of the way.
+pub(super) fn let_it_end(context: &Context) -> String {
+    format!("`{}` lets it end after the present copy", context.own_command(&["stage", "off", "run"]))
+}
+
+/// The command that makes the target of a copy.
+pub(super) fn add_command(context: &Context, copy: &Copy) -> String {
+    context.own_command(&["target", "add", copy.group.as_str(), copy.host.as_str(), copy.path.as_str()])
 }
 
 pub(super) fn say_added(context: &Context, words: &TargetAdd, added: &Added) {
@@ -160,29 +170,36 @@ pub(super) fn say_added(context: &Context, words: &TargetAdd, added: &Added) {
             .notice(&format!("{copies} about to be published at the old path, and will be settled there"));
     }
     if !added.is_host_on {
-        context.ui.tell(&format!("{host} is off: `minidvodbcopy host add {host}` lets `run` serve it"));
+        say_host_is_off(context, host);
     }
+}
+
+/// A host that is off is not served, though much may go there.
+pub(super) fn say_host_is_off(context: &Context, host: &Host) {
+    let command = context.own_command(&["host", "add", host.as_str()]);
+    context.ui.tell(&format!("{host} is off: `{command}` lets `run` serve it"));
 }
 
 fn del(context: &Context, words: &TargetDel) -> Result<()> {
     if !context.ledger.exists() {
-        return Err(unknown(words));
+        return Err(unknown(context, words));
     }
-    let parked = context.ledger.write(|change| remove(change, words))?;
+    let parked = context.ledger.write(|change| remove(context, change, words))?;
     say_removed(context, words, parked);
     Ok(())
 }
 
 /// The error about a target that there is not.
-pub(super) fn unknown(words: &TargetDel) -> Error {
+pub(super) fn unknown(context: &Context, words: &TargetDel) -> Error {
     Error::usage(format!("there is no target {} to {}", words.group, words.host))
-        .hint("`minidvodbcopy target show` lists them")
+        .hint(format!("`{}` lists them", context.own_command(&["target", "show"])))
 }
 
 /// Takes the target away; says how many new copies that parks.
-pub(super) fn remove(change: &mut Change<'_>, words: &TargetDel) -> Result<u64, Failure> {
+pub(super) fn remove(context: &Context, change: &mut Change<'_>, words: &TargetDel) -> Result<u64, Failure> {
     let parked = change.count_pending(&words.host, &words.group)?;
-    if change.remove_target(&words.host, &words.group)? { Ok(parked) } else { Err(unknown(words).into()) }
+    let was_there = change.remove_target(&words.host, &words.group)?;
+    if was_there { Ok(parked) } else { Err(unknown(context, words).into()) }
 }
 
 pub(super) fn say_removed(context: &Context, words: &TargetDel, parked: u64) {

@@ -1,6 +1,7 @@
 //! `update`: sets columns of a copy by hand.
 
 use super::by_hand::{self, Changed, Meant};
+use super::target;
 use crate::cli::Update;
 use crate::error::{Error, Exit, Result};
 use crate::ledger::Look as _;
@@ -44,23 +45,27 @@ pub(super) fn notes(
     let id = after.id;
     if after.is_new() && !before.is_new() && before.published().is_some() {
         notes.push(format!(
-            "what is at {}:{} stays there, so the next attempt will find its place taken (225); `minidvodbcopy recopy {id}`, of a full copy, sends it again and exchanges the two",
+            "what is at {}:{} stays there, so the next attempt will find its place taken (225); `{}`, of a full copy, sends it again and exchanges the two",
             before.host,
-            before.final_path()
+            before.final_path(),
+            context.own_command(&["recopy", &id.to_string()])
         ));
     }
     if let (Some(_), Some(fault)) = (state, after.fault()) {
         notes.push(format!(
-            "copy {id} still shows fault {}: `minidvodbcopy update --id {id} --set-fault 0` clears it",
-            fault.fault
+            "copy {id} still shows fault {}: `{}` clears it",
+            fault.fault,
+            context.own_command(&["update", "--id", &id.to_string(), "--set-fault", "0"])
         ));
     }
     let is_parked = after.is_new()
         && context.ledger.read(|ledger| Ok(ledger.target(&after.host, &after.group)?.is_none()))?;
     if is_parked {
         notes.push(format!(
-            "copy {id} is parked: nothing of {} goes to {} before `minidvodbcopy target add {} {} {}`",
-            after.group, after.host, after.group, after.host, after.path
+            "copy {id} is parked: nothing of {} goes to {} before `{}`",
+            after.group,
+            after.host,
+            target::add_command(context, after)
         ));
     }
     Ok(notes)

@@ -107,11 +107,10 @@ fn set<'s>(context: &Context, steps: &'s [Step]) -> Result<(Vec<Deed<'s>>, Targe
     rehearse(context, steps)?;
     state::prepare(&context.state_dir)?;
     let _locks = lock_moved(context, steps)?;
-    let now = context.now();
     context.ledger.write(|change| {
         let (mut done, mut added) = (Vec::new(), Places::default());
         for step in steps {
-            done.push(take(change, &step.word, now, &mut added).map_err(|failure| match failure {
+            done.push(take(context, change, &step.word, &mut added).map_err(|failure| match failure {
                 Failure::Command(error) => Failure::Command(step.blame(error)),
                 other => other,
             })?);
@@ -151,10 +150,10 @@ fn rehearse(context: &Context, steps: &[Step]) -> Result<()> {
                 known.hosts.insert(words.host.clone());
             }
             Word::DelCopy(words) if !known.targets.remove(&(words.host.clone(), words.group.clone())) => {
-                return Err(step.blame(target::unknown(words)));
+                return Err(step.blame(target::unknown(context, words)));
             }
             Word::DelHost(words) if !known.hosts.contains(&words.host) => {
-                return Err(step.blame(host::unknown(&words.host)));
+                return Err(step.blame(host::unknown(context, &words.host)));
             }
             _ => {}
         }
@@ -179,20 +178,20 @@ fn lock_moved(context: &Context, steps: &[Step]) -> Result<Vec<PassLock>> {
 
 /// Does what a word asks for, as our own command for it does.
 fn take<'s>(
+    context: &Context,
     change: &mut Change<'_>,
     word: &'s Word,
-    now: jiff::Timestamp,
     added: &mut Places,
 ) -> Result<Deed<'s>, Failure> {
     Ok(match word {
         Word::Module => Deed::Shown(String::new()),
         Word::AddCopy(words) => {
             added.targets.insert((words.host.clone(), words.group.clone()));
-            Deed::TargetAdded(words, target::put(change, words, now)?)
+            Deed::TargetAdded(words, target::put(change, words, context.now())?)
         }
         Word::DelCopy(words) => {
             added.targets.remove(&(words.host.clone(), words.group.clone()));
-            Deed::TargetRemoved { words, parked: target::remove(change, words)? }
+            Deed::TargetRemoved { words, parked: target::remove(context, change, words)? }
         }
         Word::AddHost(words) => {
             added.hosts.insert(words.host.clone());
@@ -200,7 +199,7 @@ fn take<'s>(
         }
         Word::DelHost(words) => {
             added.hosts.remove(&words.host);
-            host::switch_off(change, &words.host)?;
+            host::switch_off(context, change, &words.host)?;
             Deed::HostOff(&words.host)
         }
         Word::Stages { stages, is_on } => Deed::Switched(stage::set(change, stages, *is_on)?),

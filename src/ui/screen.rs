@@ -20,7 +20,7 @@ const DRAWN_HZ: u8 = 10;
 /// So often the seconds of a phase without numbers go on.
 const TICK: Duration = Duration::from_millis(250);
 /// A terminal that says that it is narrower is not believed: nothing fits into it.
-const COLUMNS_MIN: u16 = 20;
+pub(super) const COLUMNS_MIN: u16 = 20;
 
 /// The bars that are on the terminal: there is one terminal in a process, and all that write to it must know.
 static SHOWN: Mutex<Option<MultiProgress>> = Mutex::new(None);

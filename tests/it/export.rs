@@ -254,6 +254,11 @@ fn a_place_that_cannot_be_an_exports_is_refused_with_the_reason() {
         ("/proc/out.csv", 78, "cannot write into the folder of /proc/out.csv"),
     ] {
         let ran = world.run(&["export", "--output", file]).expect(code).says(reason);
+        assert!(
+            ran.stderr.contains("\n  hint: name ") || ran.stderr.contains("name a file elsewhere"),
+            "{ran:?}"
+        );
+        assert!(ran.stderr.contains("without --output, it goes to standard output"), "{ran:?}");
         assert_eq!(ran.stdout, "", "{file}");
     }
     assert_eq!(names_in(&world.root), names);

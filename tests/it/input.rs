@@ -1203,7 +1203,11 @@ fn an_unknown_command_and_no_command_say_where_the_commands_are_listed() {
           hint: `minidvodbcopy help` lists them
     "#]]
     .assert_eq(&world.run(&[]).expect(2).stderr);
-    world.run(&["target"]).expect(2).says("add del show").says("`minidvodbcopy help target`");
+    world
+        .run(&["target"])
+        .expect(2)
+        .says("`target` needs one of: add, del, show\n")
+        .says("`minidvodbcopy help target`");
 }
 
 #[test]
@@ -1263,9 +1267,11 @@ fn the_help_of_a_few_commands() {
     check(
         &["help"],
         expect![[r#"
-            Usage: minidvodbcopy [--state-dir <DIR>] [-v] [-q] [--version] [<command>] [<args>]
+            Usage: minidvodbcopy [--state-dir <DIR>] [-v] [-q] [--version] [<command>]
+                   [<args>]
 
-            Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
+            Copies merged minidvodbs to other hosts, once for each machine, and knows
+            afterwards what is where.
 
             Options:
               --state-dir       the folder with ledger, locks, backups and manifests
@@ -1307,6 +1313,7 @@ fn the_help_of_a_few_commands() {
               check             everything that a pass needs, tried now, with the command
                                 that mends what fails; nothing is changed
               crontab           print the lines for cron, or a unit for systemd
+              completions       print what completes commands, options and values in a shell
               report            pictures for people: one HTML file that needs nothing but
                                 itself
               metrics           numbers for Prometheus's textfile collector; `run --metrics
@@ -1315,16 +1322,21 @@ fn the_help_of_a_few_commands() {
                                 formats
 
             Notes:
-              The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
-              Exit codes: 0 done, 1 a copy faulted, 2 usage, 70 a bug, 75 try again later, 78 configuration or ledger, 130 and 143 after a signal.
+              The state folder is --state-dir, else MINIDVODBCOPY_STATE_DIR, else
+              $XDG_STATE_HOME/minidvodbcopy, else ~/.local/state/minidvodbcopy.
+              Exit codes: 0 done; 1 a copy faulted, `check` or an audit found something, a
+              scan passed something over, or the database refused a row; 2 usage; 70 a bug;
+              75 try again later; 78 configuration or ledger; 130 and 143 after a signal.
 
-            `minidvodbcopy help COMMAND` shows its options, with examples. To begin: `minidvodbcopy check` says what to do next.
+            `minidvodbcopy help COMMAND` shows its options, with examples. To begin:
+            `minidvodbcopy check` says what to do next.
 
             The wiki page's words:
               server module (module)
                   accepted and passed over for minidvodbcopy.pro, which is built in
               add.minidvodb.copy (minidvodb_group) (host) (minidvodbcopy_path)
-                  copy a group to a path on a host: queues its merged minidvodbs now, and copies them where the host is on
+                  copy a group to a path on a host: queues its merged minidvodbs now, and
+                  copies them where the host is on
               add.minidvodb.host (host)
                   switch a host on, and copy to it what is queued for it
               del.minidvodb.host (host)
@@ -1356,7 +1368,8 @@ fn the_help_of_a_few_commands() {
     check(
         &["help", "list"],
         expect![[r#"
-            Usage: minidvodbcopy list [--host <host>] [--group <group>] [--state <state>] [--pending] [--faulted] [--id <id>] [--limit <limit>] [--format <format>]
+            Usage: minidvodbcopy list [--host <host>] [--group <group>] [--state <state>]
+                   [--pending] [--faulted] [--id <id>] [--limit <limit>] [--format <format>]
 
             list copies; by default all of them
 
@@ -1384,9 +1397,11 @@ fn the_help_of_a_few_commands() {
     check(
         &["help", "target", "add"],
         expect![[r#"
-            Usage: minidvodbcopy target add [--max-used <percent>] [--verify <verify>] [--deadline <seconds>] [--bwlimit <rate>] [--] <group> <host> <path>
+            Usage: minidvodbcopy target add [--max-used <percent>] [--verify <verify>]
+                   [--deadline <seconds>] [--bwlimit <rate>] [--] <group> <host> <path>
 
-            copy a group to a path on a host; adding it again changes it, and accepts the file system that is there
+            copy a group to a path on a host; adding it again changes it, and accepts the
+            file system that is there
 
             Positional Arguments:
               group             the group to copy
@@ -1414,9 +1429,12 @@ fn the_help_of_a_few_commands() {
     check(
         &["help", "minidvodb", "import"],
         expect![[r#"
-            Usage: minidvodbcopy minidvodb import [--scan <DIR>] [--group <group>] [--dry-run] [--] [<file>]
+            Usage: minidvodbcopy minidvodb import [--scan <DIR>] [--group <group>]
+                   [--dry-run] [--] [<file>]
 
-            take minidvodbs from a CSV file with the header minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state and optionally fault; a bad line stops it, and nothing is kept
+            take minidvodbs from a CSV file with the columns minidvodb_id, minidvodb_name,
+            minidvodb_group, minidvodb_path, state and optionally fault; a bad line stops
+            it, and nothing is kept
 
             Positional Arguments:
               file              the file, or - for standard input

@@ -20,6 +20,7 @@ mod filelog;
 mod gone;
 mod hosts;
 mod input;
+mod install;
 mod ipp;
 mod kills;
 mod ledger_file;

@@ -558,6 +558,40 @@ fn the_help_of_all_modes_and_of_one() {
 }
 
 #[test]
+fn the_version_is_told_whatever_else_is_typed() {
+    let world = World::new();
+    let version = world.ok(&["--version"]).stdout;
+    for words in [&["-version"][..], &["--version"], &["-listminidvodbcopy", "-limit", "--version"]] {
+        let ran = tool(&world, words).expect(0);
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (version.as_str(), ""), "{words:?}");
+    }
+    assert_eq!(linked(&world, &[OsStr::new("--version")]).expect(0).stdout, version);
+}
+
+#[test]
+fn a_mistyped_mode_or_option_is_answered_with_the_nearest() {
+    let world = World::new();
+    for (words, says) in [
+        (&["-listminidvodbcopi"][..], "is no mode of minidvodbtool; the nearest is -listminidvodbcopy\n"),
+        (&["--definebyqery", "-minidvodb_id", "1"], "the nearest is -definebyquery\n"),
+        (
+            &["-revert", "-all"],
+            "'-revert' is no mode of minidvodbtool; the nearest is -revertminidvodbcopy\n",
+        ),
+        (&["-minidvodb_id", "1", "-up"], "no mode is given; the modes are -definebyquery, "),
+        (&["-listminidvodbcopy", "-minidvodb_gruop", "G"], "the nearest is -minidvodb_group\n"),
+        (
+            &["-listminidvodbcopy", "--limt", "3"],
+            "'--limt' is no option of minidvodbtool; the nearest is -limit\n",
+        ),
+        (&["-listminidvodbcopy", "-x"], "'-x' is no option of minidvodbtool\n"),
+        (&["-updateminidvodbcopy", "-fault", "4", "-set_stat", "new"], "the nearest is -set_state\n"),
+    ] {
+        tool(&world, words).expect(3).says(says);
+    }
+}
+
+#[test]
 fn the_exit_codes_are_the_predecessors() {
     let world = World::new();
     let list = ["-listminidvodbcopy", "-minidvodb_id", "1"];

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use xtask::dvo::Shape;
 
-use super::slow;
+use super::slow::{self, Gate, Hold};
 use super::world::{Ran, World};
 
 const ROWS: u16 = 24;
@@ -186,6 +186,48 @@ fn a_pass_on_a_terminal_shows_bars_and_leaves_only_lines() {
         })
     };
     assert!(left.frames.iter().any(has_three_rows), "{frames}");
+}
+
+#[test]
+fn each_phase_is_named_while_it_lasts() {
+    let mut world = World::with_sshd();
+    world.prepare("ipp0222", 1);
+    let connecting = Gate::closed(&world, "ssh", "*ControlMaster=yes*", &Hold::Before);
+    let verifying = Gate::closed(&world, "rsync", "*' -n '*", &Hold::Before);
+    let flushing = Gate::closed(&world, "sync", "*", &Hold::Before);
+    let publishing = Gate::closed(&world, "mv", "*' -nT '*", &Hold::Before);
+    world.set_path_there(&format!("{}:{}", flushing.bin, publishing.path()));
+    let path = format!("{}:{}", connecting.bin, verifying.path());
+    let mut terminal = Terminal::start(&world, &["run"], &[("PATH", &path)]);
+    for (phase, gate) in [
+        ("connecting", connecting),
+        ("verifying", verifying),
+        ("flushing", flushing),
+        ("publishing", publishing),
+    ] {
+        gate.wait(1);
+        terminal.until(&format!(" {phase}"));
+        gate.open();
+    }
+    let left = terminal.end();
+    assert_eq!(left.code, Some(0), "{}", left.last);
+    left.expect_clean();
+    for phase in ["connecting, ", "flushing, ", "publishing, "] {
+        assert!(left.has_frame_with(&["copy ", phase, "ThreePi.1 to ipp0222"]), "{phase}: {}", left.text());
+    }
+    assert!(left.has_frame_with(&["copy [", "] verifying"]), "{}", left.text());
+}
+
+#[test]
+fn a_list_keeps_to_the_width_of_its_terminal_and_loses_nothing() {
+    let world = World::new();
+    super::shown::queue(&world, "ThreePi", "ipp0222", 2_100);
+    let piped = world.ok(&["list"]).stdout;
+    assert!(piped.lines().all(|line| line.len() > usize::from(COLUMNS)), "{piped}");
+    let shown = Terminal::start(&world, &["list"], &[]).end().text().replace("\r\n", "\n");
+    assert!(shown.lines().all(|line| line.len() <= usize::from(COLUMNS)), "{shown}");
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&shown), words(&piped));
 }
 
 #[test]

@@ -77,12 +77,23 @@ fn symlinks_hidden_folders_and_what_lies_in_a_database_are_not_looked_into() {
     fs::create_dir(&elsewhere).unwrap();
     fs::write(elsewhere.join("Images.dat"), "x").unwrap();
     symlink(&elsewhere, world.source("linked")).unwrap();
+    // What this scan finds anyway, or has nothing, is not named.
+    symlink(&real, world.source("again")).unwrap();
+    symlink(world.there(), world.source("empty")).unwrap();
+    symlink("nowhere", world.source("dangling")).unwrap();
     fs::create_dir(world.source("pretends")).unwrap();
     symlink(real.join("Images.dat"), world.source("pretends").join("Images.dat")).unwrap();
     fs::create_dir_all(world.source("folder/Images.dat")).unwrap();
-    let ran = scan(&world, &DRY).expect(0);
+    let ran = scan(&world, &DRY).expect(1);
     assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
     assert!(ran.stdout.starts_with(real.as_str()), "{}", ran.stdout);
+    let link = world.source("linked");
+    let named = format!("passed over: '{link}' is a symlink to a database: name it in a list");
+    assert!(ran.stderr.contains(&named), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("passed over").count(), 1, "{}", ran.stderr);
+    // Named in a list it is known, and no scan speaks of it again.
+    world.import(&[(7, "ThreePi", &link)]);
+    assert_eq!(scan(&world, &DRY).expect(0).stderr, "");
 }
 
 #[test]
@@ -115,7 +126,7 @@ fn one_that_is_known_in_another_group_stays_there() {
     let folder = world.make("ThreePi.1", Shape::tiny());
     world.import(&[(5, "SAS", &folder)]);
     let ran = scan(&world, &[]).expect(1);
-    assert!(ran.stderr.contains("minidvodb 5 of the group SAS"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("minidvodb 5 of the group SAS: scan with --group SAS"), "{}", ran.stderr);
     assert!(world.ok(&["minidvodb", "list"]).stdout.contains("SAS"));
 }
 
@@ -149,6 +160,7 @@ fn where_a_scan_has_given_ids_no_database_can_be_set() {
 #[test]
 fn what_does_not_go_together_is_said() {
     let world = World::new();
+    fs::write(world.root.join("file"), "").unwrap();
     for (words, says) in [
         (&["--group", "G"][..], "--scan DIR"),
         (&["--scan", "source"], "--group"),
@@ -156,6 +168,11 @@ fn what_does_not_go_together_is_said() {
         (&["x.csv", "--dry-run"], "--scan"),
         (&["x.csv", "--group", "G"], "--scan"),
         (&["--scan", "no/such", "--group", "G"], "cannot look into"),
+        (&["--scan", "no/such", "--group", "G"], "hint: name a folder on this machine"),
+        (
+            &["--scan", "file", "--group", "G"],
+            "file: it is not a folder\n  hint: name a folder on this machine",
+        ),
         (&["--scan", "", "--group", "G"], "no folder"),
     ] {
         world.run(&[&["minidvodb", "import"], words].concat()).expect(2).says(says);
@@ -188,6 +205,6 @@ fn copies_on_this_machine_are_not_taken_for_minidvodbs() {
     world.prepare("localhost", 1);
     world.ok(&["run"]).is_silent();
     let all = ["minidvodb", "import", "--scan", world.root.as_str(), "--group", "ThreePi"];
-    world.run(&all).expect(1).says("is where copies go to on this machine");
+    world.run(&all).expect(1).says("is where copies go to on this machine").says("scan another folder");
     assert_eq!(known(&world).len(), 1);
 }

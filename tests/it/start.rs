@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use camino::Utf8Path;
 use xtask::dvo::Shape;
+use xtask::setup::Tool;
 
 use super::world::{Ran, World, finish};
 
@@ -113,50 +114,89 @@ fn every_command_has_examples_and_each_can_be_typed_as_it_stands() {
     .assert_debug_eq(&others);
 }
 
+/// What is typed in an empty place for commands that look or change; those that begin something are in `BEGINNINGS`.
+const LOOKS: [&str; 38] = [
+    "list",
+    "list --format json",
+    "show 1",
+    "revert --all",
+    "update --id 1 --set-fault 0",
+    "recopy 1",
+    "export",
+    "run",
+    "run --dry-run",
+    "copy ThreePi localhost /data --dry-run",
+    "audit",
+    "status",
+    "check localhost",
+    "ledger check",
+    "ledger backup",
+    "ledger compact",
+    "ledger restore no.redb",
+    "database show",
+    "database del",
+    "sync",
+    "log show",
+    "source show",
+    "source del /data",
+    "stage show",
+    "target show",
+    "target del ipp0222 ThreePi",
+    "host show",
+    "host del ipp0222",
+    "minidvodb list",
+    "faults 212",
+    "crontab",
+    "crontab --systemd service",
+    "completions bash",
+    "metrics",
+    "minidvodbtool -listminidvodbcopy -minidvodb_id 1",
+    "script show.pro",
+    "show.minidvodb.host",
+    "show.minidvodb.copy",
+];
+
+/// What begins a ledger, or a file, and is typed in an empty place of its own.
+const BEGINNINGS: [&str; 11] = [
+    "minidvodb import minidvodbs.csv",
+    "minidvodb import --scan . --group ThreePi",
+    "target add ThreePi ipp0222 /data",
+    "host add ipp0222",
+    "stage on",
+    "stage off",
+    "source add /tmp",
+    "database set mysql://ipp@ippdb01/gpc1",
+    "log add begun",
+    "report --output report.html",
+    "copy ThreePi localhost /data",
+];
+
 #[test]
 fn in_an_empty_place_every_command_says_what_to_do_and_makes_nothing_it_need_not() {
     let world = World::new();
+    fs::write(world.root.join("show.pro"), "show.minidvodb.host\n").unwrap();
+    for path in commands(&world) {
+        let name = path.join(" ");
+        let is_typed = |typed: &&str| *typed == name || typed.starts_with(&format!("{name} "));
+        assert!(LOOKS.iter().chain(&BEGINNINGS).any(is_typed), "{name} is not tried in an empty place");
+    }
     let check = world.ok(&["check"]).stdout;
     for next in ["minidvodb import", "--scan", "database set", "not there yet"] {
         assert!(check.contains(next), "no {next} in\n{check}");
     }
     let mut told = String::new();
-    for typed in [
-        "list",
-        "list --format json",
-        "show 1",
-        "revert --all",
-        "update --id 1 --set-fault 0",
-        "recopy 1",
-        "export",
-        "run",
-        "run --dry-run",
-        "ledger check",
-        "ledger backup",
-        "ledger compact",
-        "database show",
-        "database del",
-        "sync",
-        "log show",
-        "source show",
-        "source del /data",
-        "stage show",
-        "target show",
-        "target del ipp0222 ThreePi",
-        "host show",
-        "host del ipp0222",
-        "minidvodb list",
-        "faults 212",
-        "crontab",
-        "show.minidvodb.host",
-        "show.minidvodb.copy",
-    ] {
+    for typed in LOOKS {
         let words: Vec<&str> = typed.split(' ').collect();
         let ran = world.run(&words);
-        assert!([0, 2, 78].contains(&ran.code), "{typed}: {} {}", ran.code, ran.stderr);
+        assert!([0, 2, 78].contains(&ran.code) || words[0] == "minidvodbtool", "{typed}: {ran:?}");
         let printed = format!("{}{}", ran.stdout, ran.stderr);
-        let says_next = printed.contains("`minidvodbcopy ") || printed.contains("minidvodbcopy check");
-        let shows_something = ["faults", "crontab", "stage"].iter().any(|word| typed.starts_with(word));
+        let says_next = printed.contains("`minidvodbcopy ")
+            || printed.contains("minidvodbcopy check")
+            || printed.contains("type: minidvodbcopy ")
+            || printed.contains("what to do next:\n");
+        let shows_something = ["faults", "crontab", "stage", "completions", "metrics"]
+            .iter()
+            .any(|word| typed.starts_with(word));
         assert!(says_next || shows_something, "{typed} does not say what to do next:\n{printed}");
         let first = ran.stderr.lines().next().unwrap_or("-");
         told.push_str(&format!("{typed}: {}: {}\n", ran.code, super::shown::shown(&world, first)));
@@ -172,9 +212,14 @@ fn in_an_empty_place_every_command_says_what_to_do_and_makes_nothing_it_need_not
         export: 78: minidvodbcopy: there is no ledger in ROOT/state
         run: 78: minidvodbcopy: there is no ledger in ROOT/state
         run --dry-run: 78: minidvodbcopy: there is no ledger in ROOT/state
+        copy ThreePi localhost /data --dry-run: 0: minidvodbcopy: no minidvodb is known yet: `minidvodbcopy check` says what to do first
+        audit: 78: minidvodbcopy: there is no ledger in ROOT/state
+        status: 0: -
+        check localhost: 0: -
         ledger check: 78: minidvodbcopy: there is no ledger in ROOT/state
         ledger backup: 78: minidvodbcopy: there is no ledger in ROOT/state
         ledger compact: 78: minidvodbcopy: there is no ledger in ROOT/state
+        ledger restore no.redb: 78: minidvodbcopy: cannot read no.redb: No such file or directory (os error 2)
         database show: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
         database del: 2: minidvodbcopy: no database is set
         sync: 78: minidvodbcopy: no database is set
@@ -189,9 +234,101 @@ fn in_an_empty_place_every_command_says_what_to_do_and_makes_nothing_it_need_not
         minidvodb list: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
         faults 212: 0: -
         crontab: 0: -
+        crontab --systemd service: 0: -
+        completions bash: 0: -
+        metrics: 0: -
+        minidvodbtool -listminidvodbcopy -minidvodb_id 1: 3: minidvodbcopy: there is no ledger in ROOT/state
+        script show.pro: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
         show.minidvodb.host: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
         show.minidvodb.copy: 0: minidvodbcopy: there is no ledger in ROOT/state yet: `minidvodbcopy check` says what to do first
     "#]].assert_eq(&told);
+}
+
+#[test]
+fn in_an_empty_place_everything_can_be_begun_with() {
+    for typed in BEGINNINGS {
+        let world = World::new();
+        let header = "minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state\n";
+        fs::write(world.root.join("minidvodbs.csv"), format!("{header}1,a,ThreePi,/data/a,merged\n"))
+            .unwrap();
+        world.make("ThreePi.1", Shape::tiny());
+        world.shell(&format!("minidvodbcopy {typed}")).expect(0);
+        assert!(world.run(&["check", "localhost"]).stdout.contains("type: minidvodbcopy "), "{typed}");
+    }
+}
+
+#[test]
+fn a_ledger_without_anything_in_it_says_so_to_whoever_watches_and_to_nobody_else() {
+    let world = World::new();
+    world.ok(&["target", "add", "ThreePi", "localhost", world.there().as_str()]);
+    for words in [&["list"][..], &["list", "--format", "csv"], &["log", "show"], &["log", "show", "--json"]] {
+        let quiet = world.ok(words);
+        let heard =
+            world.ok(&[&["-v"], words].concat()).says("yet: `minidvodbcopy check` says what is missing");
+        assert_eq!((quiet.stderr.as_str(), &quiet.stdout), ("", &heard.stdout), "{words:?}");
+    }
+    let there = world.there();
+    let copy = ["copy", "ThreePi", "localhost", there.as_str()];
+    let hint = "no minidvodb is known yet: `minidvodbcopy check` says what to do first";
+    let dry = world.ok(&[&copy[..], &["--dry-run"]].concat()).says(hint);
+    assert_eq!(dry.stdout, "ThreePi to localhost: nothing to copy\n");
+    world.ok(&[&["-v"], &copy[..]].concat()).says(hint);
+    world.ok(&copy).is_silent();
+    world.import(&[(1, "SAS", &world.make("SAS.1", Shape::tiny()))]);
+    for further in [&[][..], &["-v"], &["--dry-run"]] {
+        let words = &[&copy[..], further].concat();
+        let ran = world.ok(words);
+        assert!(!ran.stderr.contains("is known yet"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_is_to_be_typed_next_names_the_program_and_the_state_folder_as_they_were_typed() {
+    let (world, program) = hostile_place();
+    let state = world.root.join("o'ther");
+    let typed = |words: &[&str]| {
+        let own = world.command(words);
+        let mut command = Command::new(&program);
+        command.args(["--state-dir", state.as_str()]).args(words).env_clear().current_dir(&world.root);
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(command.spawn().unwrap())
+    };
+    let quoted = |path: &str| format!("'{}'", path.replace('\'', r"'\''"));
+    let front = format!("`{} --state-dir {}", quoted(program.as_str()), quoted(state.as_str()));
+    for (words, next) in [
+        (&["list"][..], "check"),
+        (&["export"], "check"),
+        (&["show", "1"], "list"),
+        (&["sync"], "database set URL"),
+        (&["host", "del", "ipp0222"], "host show"),
+        (&["target", "del", "ipp0222", "ThreePi"], "target show"),
+        (&["source", "del", "/data"], "source show"),
+        (&["revert"], "list --faulted"),
+        (&["ledger", "restore", "no.redb"], "check"),
+        (&["-v", "target", "add", "ThreePi", "ipp0222", "/data"], "host add ipp0222"),
+        (&["-v", "host", "add", "ipp031"], "target add GROUP ipp031 PATH"),
+        (&["-v", "minidvodb", "list"], "minidvodb import FILE"),
+        (&["update", "--id", "1", "--set-fault", "0"], "list"),
+        (&["recopy", "1"], "list"),
+    ] {
+        typed(words).says(&format!("{front} {next}`"));
+    }
+}
+
+#[test]
+fn readme_s_table_has_every_command() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let table: Vec<&str> = readme
+        .lines()
+        .skip_while(|line| *line != "| command | what it does |")
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    for command in commands(&World::new()) {
+        let named = [format!("`{} ", command[0]), format!("`{}`", command[0])];
+        let is_there = table.iter().any(|row| named.iter().any(|name| row.contains(name)));
+        assert!(is_there, "README.md's table has no row of {command:?}");
+    }
 }
 
 #[test]
@@ -250,12 +387,47 @@ fn what_is_mistyped_is_answered_with_the_nearest() {
         (&["run", "--verbos"], "--verbose"),
         (&["--stat-dir", "/x", "run"], "--state-dir"),
         (&["help", "expotr"], "export"),
+        (&["compl", "bash"], "completions"),
+        (&["run", "--metr", "x"], "--metrics"),
     ] {
         world.run(words).expect(2).says(&format!("; the nearest is {nearest}\n"));
     }
     for words in [&["frobnicate"][..], &["run", "--frobnicate"]] {
         let ran = world.run(words).expect(2).says("frobnicate");
         assert!(!ran.stderr.contains("nearest"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_is_missing_or_no_choice_is_answered_with_the_choices() {
+    let world = World::new();
+    for (words, says) in [
+        (&["target"][..], "minidvodbcopy: `target` needs one of: add, del, show\n"),
+        (&["--state-dir", "/x", "ledger"], "`ledger` needs one of: check, backup, restore, compact\n"),
+        (
+            &["source", "add", "/no/such"],
+            "/no/such is no folder on this machine\n  hint: make or mount it first",
+        ),
+        (&["completions", "tcsh"], "'tcsh' is no shell that completions are made for: bash, zsh or fish\n"),
+        (&["completions"], "arguments not provided: shell\n  hint: `minidvodbcopy help completions` shows"),
+    ] {
+        world.run(words).expect(2).says(says);
+    }
+}
+
+#[test]
+fn help_fits_a_terminal_but_for_examples() {
+    let world = World::new();
+    let mut paths = vec![Vec::new(), vec!["add.minidvodb.host".to_owned()]];
+    for path in commands(&world) {
+        paths.push(path[..1].to_vec());
+        paths.push(path);
+    }
+    for path in paths {
+        let words: Vec<&str> = ["help"].into_iter().chain(path.iter().map(String::as_str)).collect();
+        for line in world.ok(&words).stdout.lines().filter(|line| !line.starts_with("  minidvodbcopy ")) {
+            assert!(line.chars().count() <= 80, "{path:?}: {line}");
+        }
     }
 }
 
@@ -334,7 +506,7 @@ fn what_no_line_can_hold_is_refused() {
     let world = World::new();
     for words in [&["crontab"][..], &["crontab", "--systemd", "service"]] {
         let words = [&["--state-dir", "/a\nb"], words].concat();
-        world.run(&words).expect(2).says("control character");
+        world.run(&words).expect(2).says("control character").says("a link without one");
     }
 }
 
@@ -363,11 +535,15 @@ fn the_units_are_sound_and_the_service_copies_as_systemd_would_start_it() {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(command.spawn().unwrap()).expect(0).is_silent();
     assert_eq!(world.standing(1), "full 0");
-    if !has("systemd-analyze") {
-        return;
-    }
-    for name in super::world::names_in(&units) {
-        let output = Command::new("systemd-analyze").arg("verify").arg(units.join(&name)).output().unwrap();
+    expect_sound_units(&units);
+}
+
+/// Fails where systemd has something to say against one of the units in a folder.
+#[track_caller]
+pub fn expect_sound_units(units: &Utf8Path) {
+    let analyze = Tool::SystemdAnalyze.require().unwrap();
+    for name in super::world::names_in(units) {
+        let output = Command::new(&analyze).arg("verify").arg(units.join(&name)).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         let about_ours: Vec<&str> = said.lines().filter(|line| line.contains("minidvodbcopy")).collect();
         assert!(output.status.success() && about_ours.is_empty(), "{name}: {said}");
@@ -389,11 +565,6 @@ fn unit_words(line: &str) -> Vec<String> {
     }
     words.push(word);
     words
-}
-
-fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    found.is_ok_and(|status| status.success())
 }
 
 /// What bash offers where `typed` ends.
@@ -426,6 +597,8 @@ fn bash_completes_commands_verbs_options_and_values() {
         (&["help", "datab"], &["database"]),
         (&["help", "database", "s"], &["set", "show"]),
         (&["crontab", "--systemd", "audit-t"], &["audit-timer"]),
+        (&["compl"], &["completions"]),
+        (&["completions", "z"], &["zsh"]),
         (&["minidvodb", "import", ""], &[]),
         (&["run", "--host", ""], &[]),
     ] {
@@ -439,10 +612,8 @@ fn bash_completes_commands_verbs_options_and_values() {
 }
 
 #[test]
-fn fish_completes_the_same_where_it_is() {
-    if !has("fish") {
-        return;
-    }
+fn fish_completes_the_same() {
+    let fish = Tool::Fish.require().unwrap();
     let world = World::new();
     let file = world.root.join("completion.fish");
     fs::write(&file, world.ok(&["completions", "fish"]).stdout).unwrap();
@@ -454,11 +625,12 @@ fn fish_completes_the_same_where_it_is() {
         ("help datab", &["database"]),
         ("run --host export --li", &["--limit"]),
         ("expo", &["export"]),
+        ("completions z", &["zsh"]),
     ] {
         let script = format!("source {file}; complete -C 'minidvodbcopy {typed}'");
-        let mut fish = Command::new("fish");
-        fish.args(["--no-config", "-c", &script]).current_dir(&world.root);
-        let output = fish.env("HOME", world.root.join("home")).output().unwrap();
+        let mut command = Command::new(&fish);
+        command.args(["--no-config", "-c", &script]).current_dir(&world.root);
+        let output = command.env("HOME", world.root.join("home")).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(said, "", "{typed}");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -468,23 +640,27 @@ fn fish_completes_the_same_where_it_is() {
 }
 
 #[test]
-fn the_completions_are_read_by_the_shells_that_are_here() {
+fn the_completions_are_read_by_every_shell() {
     let world = World::new();
-    for (shell, option) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+    let [zsh, fish] = [Tool::Zsh, Tool::Fish].map(|tool| tool.require().unwrap());
+    for (shell, program, option) in
+        [("bash", "bash".into(), "-n"), ("zsh", zsh, "-n"), ("fish", fish, "--no-execute")]
+    {
         let text = world.ok(&["completions", shell]).stdout;
         for command in commands(&world) {
             assert!(text.contains(&command[0]), "{shell}: {command:?}");
         }
-        if !has(shell) {
-            eprintln!("{shell} is not installed: its completion was not read by it");
-            continue;
-        }
-        let mut child =
-            Command::new(shell).arg(option).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = Command::new(program);
+        let mut child = command.arg(option).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let ran = finish(child);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{shell}");
     }
     world.run(&["completions", "tcsh"]).expect(2).says("bash, zsh or fish");
-    assert!(!world.ok(&["help"]).stdout.contains("completions"), "it is hidden");
+    assert!(world.ok(&["help"]).stdout.contains("\n  completions  "), "it is shown");
+    let help = world.ok(&["help", "completions"]).stdout;
+    assert!(help.contains("bash, zsh or fish") && help.contains("\nExamples:\n"), "{help}");
+    for words in [["completions", "-h"], ["completions", "--help"], ["completions", "help"]] {
+        assert_eq!(world.ok(&words).stdout, help, "{words:?}");
+    }
 }

@@ -153,7 +153,9 @@ impl World {
     }
 
     fn set_environment(&self, command: &mut Command) {
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        // Its users have the program on their PATH, and are told to type its name.
+        let folder = Utf8Path::new(env!("CARGO_BIN_EXE_minidvodbcopy")).parent().unwrap();
+        command.env("PATH", format!("{folder}:{}", std::env::var("PATH").unwrap_or_default()));
         command.env("HOME", self.root.join("home")).env("MINIDVODBCOPY_STATE_DIR", self.state());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }

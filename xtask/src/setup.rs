@@ -28,6 +28,12 @@ pub enum Tool {
     MariaDbClient,
     /// Writes a database out as statements; a yardstick of the benchmarks.
     MariaDbDump,
+    /// Completes what is typed into it.
+    Zsh,
+    /// Likewise.
+    Fish,
+    /// Reads units as systemd does.
+    SystemdAnalyze,
     /// Shows the report as people see it.
     Chromium,
     /// Reads metrics as Prometheus does.
@@ -46,7 +52,7 @@ impl Tool {
     pub const SHOWING: [Tool; 2] = [Tool::Chromium, Tool::Promtool];
 
     /// Everything that the tests need.
-    pub const ALL: [Tool; 7] = [
+    pub const ALL: [Tool; 10] = [
         Tool::Rsync,
         Tool::Ssh,
         Tool::Sshd,
@@ -54,6 +60,9 @@ impl Tool {
         Tool::MariaDbServer,
         Tool::MariaDbInstall,
         Tool::MariaDbClient,
+        Tool::Zsh,
+        Tool::Fish,
+        Tool::SystemdAnalyze,
     ];
 
     /// The program's file name.
@@ -68,13 +77,17 @@ impl Tool {
             Tool::MariaDbInstall => "mariadb-install-db",
             Tool::MariaDbClient => "mariadb",
             Tool::MariaDbDump => "mariadb-dump",
+            Tool::Zsh => "zsh",
+            Tool::Fish => "fish",
+            Tool::SystemdAnalyze => "systemd-analyze",
             Tool::Chromium => "chromium",
             Tool::Promtool => "promtool",
         }
     }
 
     /// The Debian package that brings it. Of MariaDB the `-core` packages: the programs alone, while
-    /// `mariadb-server` would also enable and start a service of the machine.
+    /// `mariadb-server` would also enable and start a service of the machine; `systemd` alone does not become its
+    /// init.
     #[must_use]
     pub fn package(self) -> &'static str {
         match self {
@@ -84,6 +97,9 @@ impl Tool {
             Tool::MariaDbServer | Tool::MariaDbInstall => "mariadb-server-core",
             Tool::MariaDbClient => "mariadb-client-core",
             Tool::MariaDbDump => "mariadb-client",
+            Tool::Zsh => "zsh",
+            Tool::Fish => "fish",
+            Tool::SystemdAnalyze => "systemd",
             Tool::Chromium => "chromium",
             Tool::Promtool => "prometheus",
         }
@@ -211,8 +227,16 @@ mod tests {
 
     #[test]
     fn each_package_is_named_once() {
-        let expected =
-            ["mariadb-client-core", "mariadb-server-core", "openssh-client", "openssh-server", "rsync"];
+        let expected = [
+            "fish",
+            "mariadb-client-core",
+            "mariadb-server-core",
+            "openssh-client",
+            "openssh-server",
+            "rsync",
+            "systemd",
+            "zsh",
+        ];
         assert_eq!(packages(&Tool::ALL), expected);
         assert_eq!(packages(&Tool::COPYING), ["openssh-client", "openssh-server", "rsync"]);
     }

@@ -1,14 +1,15 @@
 //! `minidvodb import --scan`: the DVO databases under a folder, for sites without the IPP's database.
 //!
-//! A folder with an `Images.dat` is one, and nothing below it is looked at. Symlinks are not followed, and folders
-//! whose names begin with a dot are passed over: staging folders and snapshots hold databases that are none.
+//! A folder with an `Images.dat` is one, and nothing below it is looked at. Symlinks are not followed, but one that
+//! leads to a database elsewhere is named; folders whose names begin with a dot are passed over: staging folders and
+//! snapshots hold databases that are none.
 //! Invariants: what is known by its path, or by another path to the same folder, is left as it is, id and all; another one gets the next id that no
 //! minidvodb and no copy of this ledger has. Where a database is set, ids are given there and nowhere else; and where
 //! ids were given here, none can be set any more. What cannot be taken is named, and the rest goes on.
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -104,11 +105,15 @@ fn absolute(folder: &Utf8Path) -> Result<Utf8PathBuf> {
     let path = Utf8PathBuf::try_from(path).map_err(|_| Error::usage("the folder's path is not UTF-8"))?;
     match fs::metadata(&path) {
         Ok(meta) if meta.is_dir() => Ok(path),
-        Ok(_) => Err(Error::usage(format!("{} is not a folder", path.as_str().escape_debug()))),
-        Err(error) => {
-            Err(Error::usage(format!("cannot look into {}: {error}", path.as_str().escape_debug())))
-        }
+        Ok(_) => Err(refused(&path, &"it is not a folder")),
+        Err(error) => Err(refused(&path, &error)),
     }
+}
+
+/// The error about a folder that nothing can be looked for in.
+fn refused(folder: &Utf8Path, why: &dyn std::fmt::Display) -> Error {
+    Error::usage(format!("cannot look into {}: {why}", folder.as_str().escape_debug()))
+        .hint("name a folder on this machine that this user may read")
 }
 
 /// Everything under a folder, in the order of its path.
@@ -121,12 +126,11 @@ fn look(top: &Utf8Path, known_here: &KnownHere) -> Result<Found> {
         let shown = folder.to_string_lossy().escape_debug().to_string();
         let real = real_top.join(folder.strip_prefix(top).unwrap_or(&folder));
         if known_here.targets.iter().any(|target| real.starts_with(target)) {
-            found
-                .refused
-                .push(format!("'{shown}' is where copies go to on this machine: what is there is none"));
+            let why = "is where copies go to on this machine, and holds no minidvodbs: scan another folder";
+            found.refused.push(format!("'{shown}' {why}"));
             continue;
         }
-        if fs::symlink_metadata(folder.join(IMAGES)).is_ok_and(|meta| meta.is_file()) {
+        if is_database(&folder) {
             match folder.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(legal) {
                 Ok(path) => {
                     if let Some(known) = known_here.minidvodbs.get(&real) {
@@ -139,33 +143,52 @@ fn look(top: &Utf8Path, known_here: &KnownHere) -> Result<Found> {
             continue;
         }
         match folders_in(&folder) {
-            Ok(mut inner) => {
+            Ok((mut inner, links)) => {
                 // They are taken from the end.
                 inner.sort_unstable_by(|a, b| b.cmp(a));
                 folders.append(&mut inner);
+                let odd = links.iter().filter(|link| leads_to_another(link, &real_top, known_here));
+                found.refused.extend(odd.map(|link| {
+                    let shown = link.to_string_lossy().escape_debug().to_string();
+                    format!("'{shown}' is a symlink to a database: name it in a list, or scan where it leads")
+                }));
             }
-            Err(error) if folder.as_path() == top.as_std_path() => {
-                return Err(Error::usage(format!("cannot look into {shown}: {error}")));
-            }
+            Err(error) if folder.as_path() == top.as_std_path() => return Err(refused(top, &error)),
             Err(error) => found.refused.push(format!("'{shown}' cannot be looked into: {error}")),
         }
     }
     Ok(found)
 }
 
-/// The folders in a folder that are looked into.
-fn folders_in(folder: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut inner = Vec::new();
+/// The folders in a folder that are looked into, and the symlinks, which are not.
+fn folders_in(folder: &Path) -> std::io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut inner, mut links) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let is_hidden =
             std::os::unix::ffi::OsStrExt::as_bytes(entry.file_name().as_os_str()).starts_with(b".");
-        // A symlink's own type is no folder.
-        if !is_hidden && entry.file_type()?.is_dir() {
-            inner.push(entry.path());
+        let kind = entry.file_type()?;
+        match (is_hidden, kind.is_dir(), kind.is_symlink()) {
+            (false, true, _) => inner.push(entry.path()),
+            (false, _, true) => links.push(entry.path()),
+            _ => {}
         }
     }
-    Ok(inner)
+    links.sort_unstable();
+    Ok((inner, links))
+}
+
+/// Whether a symlink leads to a database that neither this scan finds nor this ledger knows.
+fn leads_to_another(link: &Path, real_top: &Path, known_here: &KnownHere) -> bool {
+    let Ok(real) = fs::canonicalize(link) else { return false };
+    is_database(&real)
+        && !real.starts_with(real_top)
+        && !known_here.minidvodbs.contains_key(&real)
+        && !known_here.targets.iter().any(|target| real.starts_with(target))
+}
+
+fn is_database(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(IMAGES)).is_ok_and(|meta| meta.is_file())
 }
 
 /// A path as the ledger and the table can hold it.
@@ -181,18 +204,18 @@ fn preview(context: &Context, found: Found, group: &Group) -> Result<Plan> {
     if !context.ledger.exists() {
         return Ok(plan(found, group, &HashMap::new(), 0));
     }
-    context.ledger.read(|ledger| planned(ledger, found, group))
+    context.ledger.read(|ledger| planned(context, ledger, found, group))
 }
 
 /// Takes in what is new, all in one transaction.
 fn take(context: &Context, found: Found, group: &Group) -> Result<Plan> {
     if context.ledger.exists() {
         // Said before anything is made or written.
-        context.ledger.read(refuse_beside_database)?;
+        context.ledger.read(|ledger| refuse_beside_database(context, ledger))?;
     }
     state::prepare(&context.state_dir)?;
     context.ledger.write(|change: &mut Change<'_>| {
-        let plan = planned(change, found, group)?;
+        let plan = planned(context, change, found, group)?;
         for minidvodb in &plan.new {
             change.import_minidvodb(minidvodb)?;
         }
@@ -204,8 +227,8 @@ fn take(context: &Context, found: Found, group: &Group) -> Result<Plan> {
     })
 }
 
-fn planned(ledger: &impl Look, found: Found, group: &Group) -> Result<Plan, Failure> {
-    refuse_beside_database(ledger)?;
+fn planned(context: &Context, ledger: &impl Look, found: Found, group: &Group) -> Result<Plan, Failure> {
+    refuse_beside_database(context, ledger)?;
     let mut known = HashMap::new();
     ledger.each_minidvodb(|minidvodb| {
         known.insert(minidvodb.path.tidy(), (minidvodb.id, minidvodb.group));
@@ -216,13 +239,16 @@ fn planned(ledger: &impl Look, found: Found, group: &Group) -> Result<Plan, Fail
 }
 
 /// Ids that are given here could be those of other minidvodbs there, and a sync would take one for the other.
-fn refuse_beside_database(ledger: &impl Look) -> Result<(), Failure> {
+fn refuse_beside_database(context: &Context, ledger: &impl Look) -> Result<(), Failure> {
     let Some(database) = ledger.database()? else { return Ok(()) };
     Err(Error::usage(format!(
         "the minidvodbs of this ledger come from the database {}, which gives them their ids: a folder has none to give",
         database.address
     ))
-    .hint("`minidvodbcopy minidvodb import FILE` takes a list with the ids of minidvodbRun")
+    .hint(format!(
+        "`{}` takes a list with the ids of minidvodbRun",
+        context.own_command(&["minidvodb", "import", "FILE"])
+    ))
     .hint("or name another state folder with --state-dir DIR for what the database does not know")
     .into())
 }
@@ -235,7 +261,9 @@ fn plan(found: Found, group: &Group, known: &HashMap<String, (MinidvodbId, Group
         match known.get(path.as_str()).or_else(|| found.known.get(path.as_str())) {
             Some((_, known_group)) if known_group == group => plan.known += 1,
             Some((id, known_group)) => {
-                plan.refused.push(format!("{path} is known as minidvodb {id} of the group {known_group}"));
+                plan.refused.push(format!(
+                    "{path} is known as minidvodb {id} of the group {known_group}: scan with --group {known_group}, or import a list to change it"
+                ));
             }
             None if next_id >= i64::MAX.unsigned_abs() => {
                 plan.refused.push(format!("{path} gets no id: the largest one, 2^63-1, is given"));

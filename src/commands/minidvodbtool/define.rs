@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::super::copies::listing_row;
+use super::super::target::say_host_is_off;
 use crate::cli::minidvodbtool::Define;
 use crate::error::{Exit, Result};
 use crate::ledger::{Failure, Look};
@@ -46,7 +47,8 @@ fn groups(context: &Context, words: &Define) -> Result<BTreeSet<Group>> {
         for group in &words.groups {
             if !context.ledger.read(|ledger| is_known(ledger, words, group))? {
                 context.ui.notice(&format!(
-                    "no minidvodb of the group {group} is known here; from the database they come with the first sync after `minidvodbcopy target add`"
+                    "no minidvodb of the group {group} is known here; from the database they come with the first sync after `{}`",
+                    context.own_command(&["target", "add"])
                 ));
             }
         }
@@ -142,12 +144,10 @@ fn say_queued(context: &Context, words: &Define, group: &Group, queued: &Queued)
         .ledger
         .read(|ledger| Ok((ledger.target(host, group)?.is_some(), ledger.host_or_unknown(host)?.is_on)))?;
     if !has_target {
-        let typed = [group.as_str(), host.as_str(), path.as_str()].map(ui::shell_word).join(" ");
-        context.ui.notice(&format!(
-            "they are parked: nothing of {group} goes to {host} before `minidvodbcopy target add {typed}`"
-        ));
+        let typed = context.own_command(&["target", "add", group.as_str(), host.as_str(), path.as_str()]);
+        context.ui.notice(&format!("they are parked: nothing of {group} goes to {host} before `{typed}`"));
     } else if !is_on {
-        context.ui.tell(&format!("{host} is off: `minidvodbcopy host add {host}` lets `run` serve it"));
+        say_host_is_off(context, host);
     }
     Ok(())
 }

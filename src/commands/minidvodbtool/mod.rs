@@ -62,11 +62,16 @@ fn check_name(context: &Context, dbname: Option<&str>) -> Result<()> {
     let shown = dbname.escape_debug();
     match set {
         Some(set) if set == dbname => Ok(()),
-        Some(set) => {
-            Err(Error::usage(format!("-dbname is '{shown}', and the database that is set is {set}"))
-                .hint("`minidvodbcopy database show` shows it; is this the right state folder?"))
-        }
-        None => Err(Error::usage(format!("-dbname is '{shown}', and no database is set"))
-            .hint("`minidvodbcopy database set URL` sets one; without -dbname the ledger alone is meant")),
+        Some(set) => Err(Error::usage(format!(
+            "-dbname is '{shown}', and the database that is set is {set}"
+        ))
+        .hint(format!(
+            "`{}` shows it; is this the right state folder?",
+            context.own_command(&["database", "show"])
+        ))),
+        None => Err(Error::usage(format!("-dbname is '{shown}', and no database is set")).hint(format!(
+            "`{}` sets one; without -dbname the ledger alone is meant",
+            context.own_command(&["database", "set", "URL"])
+        ))),
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn execute(context: &Context, words: &Update) -> Result<Exit> {
     let unsaid = changed.len().saturating_sub(SAID_MAX);
     if unsaid > 0 {
         let copies = ui::count(unsaid as u64, "further copy", "further copies");
-        context.ui.notice(&format!("{copies} likewise: `minidvodbcopy log show` has their ids"));
+        let log = context.own_command(&["log", "show"]);
+        context.ui.notice(&format!("{copies} likewise: `{log}` has their ids"));
     }
     super::keep_in_step(context)?;
     Ok(Exit::Done)
