@@ -303,16 +303,22 @@ impl<'p> Run<'_, 'p> {
             let found = path.as_ref().map_err(Clone::clone);
             found.and_then(|path| Source::find(path, &self.roots))?;
         }
-        let (host, setting, watch) = (&self.served.target.host, self.setting(), &self.watch);
-        let roots = &self.roots;
+        let roots = self.roots.clone();
         let (connection, source) = std::thread::scope(|scope| {
-            let reading = scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path, roots)));
-            let connection = Connection::open(host, setting, watch);
+            let reading =
+                scope.spawn(move || path.and_then(|path: AbsolutePath| Source::read(&path, &roots)));
+            let connection = Connection::open(&self.served.target.host, self.setting(), &self.watch);
+            if connection.is_ok() && !reading.is_finished() {
+                self.enter(Phase::Sizing);
+            }
             let source = reading.join().unwrap_or_else(|_| {
                 Err(Met::new(Fault::SourceUnreadable, "reading the source failed in an unexpected way"))
             });
             (connection, source)
         });
+        if self.attempt.phase == Phase::Sizing {
+            self.enter(Phase::Connecting);
+        }
         if let Ok(source) = &source {
             self.copy.bytes = Some(source.bytes());
             self.copy.files = Some(source.files());

@@ -219,6 +219,18 @@ fn each_phase_is_named_while_it_lasts() {
 }
 
 #[test]
+fn a_source_of_very_many_files_is_seen_to_be_sized() {
+    let world = World::new();
+    world.prepare("localhost", 1);
+    let folder = world.source("ThreePi.1");
+    (0..60_000).for_each(|number| drop(std::fs::File::create(folder.join(number.to_string())).unwrap()));
+    // It needs not go further.
+    world.ok(&["target", "add", "ThreePi", "localhost", world.there().as_str(), "--max-used", "1"]);
+    let left = Terminal::start(&world, &["run", "--limit", "1"], &[]).end();
+    assert!(left.has_frame_with(&["copy ", "sizing, ", "ThreePi.1 to localhost"]), "{}", left.text());
+}
+
+#[test]
 fn a_list_keeps_to_the_width_of_its_terminal_and_loses_nothing() {
     let world = World::new();
     super::shown::queue(&world, "ThreePi", "ipp0222", 2_100);

@@ -222,7 +222,7 @@ impl<'a> Round<'a> {
         let is_renamed = minidvodb.is_some_and(|id| is_there(id) && !ledger.is_full(id));
         Ok(match struck.phase.as_str() {
             "publishing" | "recording" if is_renamed => "between rename and record",
-            "connecting" => "connecting and sizing",
+            "connecting" | "sizing" => "connecting and sizing",
             "space" => "judging the space",
             "sending" => "sending",
             "verifying" => "verifying",
