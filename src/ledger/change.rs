@@ -33,6 +33,8 @@ pub struct Change<'t> {
     tables: WriteTables<'t>,
     counters: Counters,
     gathered: Gathered,
+    /// The last bucket that was doubted in all tables, in this transaction.
+    doubted: Option<u64>,
     is_dirty: bool,
 }
 
@@ -75,6 +77,7 @@ impl<'t> Change<'t> {
             tables: WriteTables::open(txn, &digests)?,
             counters: Counters::default(),
             gathered: Gathered::default(),
+            doubted: None,
             is_dirty: false,
         };
         change.counters = change.counters()?;
@@ -83,7 +86,8 @@ impl<'t> Change<'t> {
 
     pub(super) fn begin_new(txn: &'t WriteTransaction) -> Result<Self, Failure> {
         let tables = WriteTables::open(txn, &Digests::new())?;
-        Ok(Self { tables, counters: Counters::default(), gathered: Gathered::default(), is_dirty: true })
+        let (counters, gathered) = (Counters::default(), Gathered::default());
+        Ok(Self { tables, counters, gathered, doubted: None, is_dirty: true })
     }
 
     /// Writes what makes a new file a ledger.
@@ -271,9 +275,7 @@ impl<'t> Change<'t> {
         self.tables.minidvodbs.put(&minidvodb.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
         // What its rows are to this ledger may be another thing now.
-        for table in SUMMED_TABLES {
-            self.put_bucket((table, minidvodb.id.0 / BUCKET_IDS), UNKNOWN_SUM)?;
-        }
+        self.doubt_bucket(minidvodb.id.0 / BUCKET_IDS)?;
         if before.is_none() {
             return Ok(Imported::Added);
         }
@@ -362,6 +364,7 @@ impl<'t> Change<'t> {
                 self.tables.ahead.put(&id, &copy.minidvodb_id.0)?;
             }
         }
+        self.doubted = None;
         for bucket in self.buckets()?.into_keys() {
             self.is_dirty |= self.tables.buckets.remove(&bucket)?;
         }
@@ -383,8 +386,19 @@ impl<'t> Change<'t> {
         self.buckets()?.into_keys().try_for_each(|bucket| self.put_bucket(bucket, UNKNOWN_SUM))
     }
 
+    /// Lets a bucket of ids be compared row by row at the next sync, in every table.
+    fn doubt_bucket(&mut self, bucket: u64) -> Result<(), Failure> {
+        if self.doubted == Some(bucket) {
+            return Ok(());
+        }
+        SUMMED_TABLES.into_iter().try_for_each(|table| self.put_bucket((table, bucket), UNKNOWN_SUM))?;
+        self.doubted = Some(bucket);
+        Ok(())
+    }
+
     /// Notes the sum of a bucket in which both sides are the same.
     pub fn put_bucket(&mut self, bucket: BucketKey, sum: BucketSum) -> Result<(), Failure> {
+        self.doubted = None;
         if self.tables.buckets.table.get(&bucket)?.map(|known| known.value()) != Some(sum) {
             self.tables.buckets.put(&bucket, &sum)?;
             self.is_dirty = true;
@@ -413,7 +427,11 @@ impl<'t> Change<'t> {
         self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
         self.put_ahead(copy, Some(row))?;
-        // A bucket whose rows are all gone has no sum there: that it had rows must be known here.
+        self.note_rows(copy)
+    }
+
+    /// A bucket whose rows are all gone has no sum there: that it had rows must be known here.
+    fn note_rows(&mut self, copy: &Copy) -> Result<(), Failure> {
         let bucket = (COPY_TABLE, copy.minidvodb_id.0 / BUCKET_IDS);
         let known = self.tables.buckets.table.get(&bucket)?.map(|known| known.value());
         if known.is_none_or(|known| known == EMPTY_SUM) {
@@ -514,15 +532,7 @@ impl<'t> Change<'t> {
         if let Some(before) = &before {
             self.remove_indexes(before, copy)?;
         }
-        let bytes = encode_value::<CopyRecord>(&Place::new(tables::COPIES.name(), copy.id), copy)?;
-        self.tables.copies.put(&copy.id.0, &bytes.as_slice())?;
-        self.gathered.copy(before.as_ref(), Some(copy));
-        self.tables.pairs.put(&(copy.minidvodb_id.0, copy.machine.as_str()), &copy.id.0)?;
-        if copy.is_to_be_made() {
-            self.tables.pending.put(&pending_key(copy), &copy.id.0)?;
-        }
-        self.is_dirty = true;
-        self.claim_final_path(copy)?;
+        self.put_indexed(before.as_ref(), copy)?;
         let synced = self.synced(copy)?;
         self.put_ahead(copy, synced.as_ref())?;
         if let Some(before) = before.filter(|before| before.machine != copy.machine) {
@@ -532,17 +542,43 @@ impl<'t> Change<'t> {
         Ok(Ok(()))
     }
 
+    /// Writes a copy that a row of the database has become, under an id that was given a moment ago; both sides
+    /// are the same.
+    ///
+    /// # Errors
+    /// Damaged, where the machine has a copy of that minidvodb all the same.
+    pub fn put_adopted(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
+        if let Some(by) = self.copy_on(copy.minidvodb_id, &copy.machine)? {
+            return Err(twice(&PairTaken { copy: copy.id, by }));
+        }
+        self.put_indexed(None, copy)?;
+        let bytes = encode_value::<TableRowRecord>(&Place::new(tables::SYNCED.name(), copy.id), row)?;
+        self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
+        if row.content != Content::of(copy) {
+            self.tables.ahead.put(&copy.id.0, &copy.minidvodb_id.0)?;
+        }
+        self.note_rows(copy)
+    }
+
+    /// Writes a copy and its indexes; those of `before` that it will not have are gone already.
+    fn put_indexed(&mut self, before: Option<&Copy>, copy: &Copy) -> Result<(), Failure> {
+        let bytes = encode_value::<CopyRecord>(&Place::new(tables::COPIES.name(), copy.id), copy)?;
+        self.tables.copies.put(&copy.id.0, &bytes.as_slice())?;
+        self.gathered.copy(before, Some(copy));
+        self.tables.pairs.put(&(copy.minidvodb_id.0, copy.machine.as_str()), &copy.id.0)?;
+        if copy.is_to_be_made() {
+            self.tables.pending.put(&pending_key(copy), &copy.id.0)?;
+        }
+        self.is_dirty = true;
+        self.claim_final_path(copy).map(drop)
+    }
+
     /// Writes a copy whose pair has not changed.
     ///
     /// # Errors
     /// Damaged, where the unique index has another copy in that place all the same.
     pub fn put_known_copy(&mut self, copy: &Copy) -> Result<(), Failure> {
-        self.put_copy(copy)?.map_err(|taken| {
-            Failure::Damaged(format!(
-                "copies {} and {} are of one minidvodb on one machine",
-                taken.copy, taken.by
-            ))
-        })
+        self.put_copy(copy)?.map_err(|taken| twice(&taken))
     }
 
     /// Takes the index entries of `before` away that `after` will not have.
@@ -607,6 +643,10 @@ impl<'t> Change<'t> {
         self.is_dirty = true;
         Ok(())
     }
+}
+
+fn twice(taken: &PairTaken) -> Failure {
+    Failure::Damaged(format!("copies {} and {} are of one minidvodb on one machine", taken.copy, taken.by))
 }
 
 fn pending_key(copy: &Copy) -> (&str, &str, u64) {

@@ -131,24 +131,25 @@ pub(super) fn digest_of_meta(
 /// A table open for writing, with its digest.
 pub(super) struct Tracked<'t, K: Key + 'static, V: Value + 'static> {
     pub(super) table: Table<'t, K, V>,
+    name: &'static str,
     digest: Digest,
 }
 
 impl<'t, K: Key + 'static, V: Value + 'static> Tracked<'t, K, V> {
     fn open(
         txn: &'t WriteTransaction,
-        definition: TableDefinition<'_, K, V>,
+        (name, definition): (&'static str, TableDefinition<'static, K, V>),
         digests: &Digests,
     ) -> Result<Self, Failure> {
-        let digest = digests.get(definition.name()).copied().unwrap_or_default();
-        Ok(Self { table: txn.open_table(definition)?, digest })
+        let digest = digests.get(name).copied().unwrap_or_default();
+        Ok(Self { table: txn.open_table(definition)?, name, digest })
     }
 
     /// Writes an entry, replacing the one under the same key.
     pub(super) fn put(&mut self, key: &K::SelfType<'_>, value: &V::SelfType<'_>) -> Result<(), Failure> {
-        let name = self.table.name().to_owned();
-        let new = entry_hash::<K, V>(&name, key, value);
-        let old = self.table.insert(key, value)?.map(|old| entry_hash::<K, V>(&name, key, &old.value()));
+        let name = self.name;
+        let new = entry_hash::<K, V>(name, key, value);
+        let old = self.table.insert(key, value)?.map(|old| entry_hash::<K, V>(name, key, &old.value()));
         if let Some(old) = old {
             self.digest.subtract(old);
         }
@@ -158,8 +159,8 @@ impl<'t, K: Key + 'static, V: Value + 'static> Tracked<'t, K, V> {
 
     /// Removes the entry under a key; false when there was none.
     pub(super) fn remove(&mut self, key: &K::SelfType<'_>) -> Result<bool, Failure> {
-        let name = self.table.name().to_owned();
-        let old = self.table.remove(key)?.map(|old| entry_hash::<K, V>(&name, key, &old.value()));
+        let name = self.name;
+        let old = self.table.remove(key)?.map(|old| entry_hash::<K, V>(name, key, &old.value()));
         if let Some(old) = old {
             self.digest.subtract(old);
         }
@@ -167,7 +168,7 @@ impl<'t, K: Key + 'static, V: Value + 'static> Tracked<'t, K, V> {
     }
 
     fn record_digest(&self, digests: &mut Digests) {
-        digests.insert(self.table.name().to_owned(), self.digest);
+        digests.insert(self.name.to_owned(), self.digest);
     }
 }
 
@@ -184,7 +185,7 @@ macro_rules! tables {
             pub(super) fn open(txn: &'t WriteTransaction, digests: &Digests) -> Result<Self, Failure> {
                 Ok(Self {
                     meta: txn.open_table(META)?,
-                    $($field: Tracked::open(txn, $definition, digests)?,)*
+                    $($field: Tracked::open(txn, ($definition.name(), $definition), digests)?,)*
                 })
             }
 

@@ -3,22 +3,22 @@
 //! Invariant: the rows are locked from before the decision until they are written; what was written is
 //! remembered only after the server has kept it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, Report, Stopped};
 use crate::database::{Database, Trouble};
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{
-    AbsolutePath, Content, Copy, CopyId, Host, HostRecord, LogEntry, MinidvodbId, Stray, TableRow,
+    AbsolutePath, Content, Copy, CopyId, Host, HostRecord, LogEntry, Minidvodb, MinidvodbId, Stray, TableRow,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Step, Winner};
 
 /// So many minidvodbs are settled in one transaction.
-pub(super) const AT_ONCE: usize = 2000;
+pub(super) const AT_ONCE: usize = 5000;
 /// So many rows are inserted by one statement.
-const ROWS_AT_ONCE: usize = 500;
+const ROWS_AT_ONCE: usize = 1000;
 /// Why the copies of a minidvodb stay here.
 pub(super) const ABSENT: &str = "minidvodbRun does not have it, so copies of it stay here";
 /// A transaction that met another one is tried so often.
@@ -94,45 +94,96 @@ fn settle_once(
 }
 
 /// The ledger's side, in one transaction; returns what is to be written on the other.
-pub(super) fn take(
+fn take(
     context: &Context,
     rows: BTreeMap<u64, Vec<TableRow>>,
     to_bury: &BTreeSet<u64>,
     report: &mut Report,
 ) -> Result<Vec<Write>, Stopped> {
-    let now = context.now();
     Ok(context.ledger.write(|change| {
-        let machines = Machines::of(change)?;
-        let mut taking =
-            Taking { change, machines, now, to_bury, report: Report::default(), writes: Vec::new() };
-        for (id, mut rows) in rows {
-            taking.machines.spell(&mut rows);
-            taking.minidvodb(id, rows)?;
-        }
+        let mut taking = Taking::begin(change, context.now(), Some(to_bury))?;
+        taking.all(rows, &HashMap::new())?;
         report.add(taking.report);
         Ok(taking.writes)
     })?)
+}
+
+/// What the ledger can take without a word to the database, in one transaction; returns the minidvodbs for which
+/// it cannot, and whether rows of them are gone. Of some it is known why their minidvodb is not taken.
+pub(super) fn take_alone(
+    context: &Context,
+    rows: BTreeMap<u64, Vec<TableRow>>,
+    not_taken: &HashMap<u64, String>,
+    report: &mut Report,
+) -> Result<Vec<(u64, bool)>, Stopped> {
+    Ok(context.ledger.write(|change| {
+        let mut taking = Taking::begin(change, context.now(), None)?;
+        taking.all(rows, not_taken)?;
+        report.add(taking.report);
+        Ok(taking.waiting)
+    })?)
+}
+
+/// Whether a step must wait until the rows have been read again and locked: because it writes to the database,
+/// or decides against it, or would take away what another process has written there a moment ago.
+fn needs_database(step: &Step) -> bool {
+    matches!(step, Step::Push(..) | Step::Insert(_) | Step::Conflict(..) | Step::Bury(_) | Step::Wait(_))
 }
 
 /// A transaction of the ledger under way.
 struct Taking<'a, 't> {
     change: &'a mut Change<'t>,
     machines: Machines,
+    /// The hosts that are known to be known.
+    met: HashSet<Host>,
     now: jiff::Timestamp,
-    to_bury: &'a BTreeSet<u64>,
+    /// None while nothing may be decided that concerns the database.
+    to_bury: Option<&'a BTreeSet<u64>>,
     report: Report,
     writes: Vec<Write>,
+    /// The minidvodbs that the database is needed for, and whether rows of them are gone.
+    waiting: Vec<(u64, bool)>,
 }
 
-impl Taking<'_, '_> {
-    fn minidvodb(&mut self, id: u64, rows: Vec<TableRow>) -> Result<(), Failure> {
+impl<'a, 't> Taking<'a, 't> {
+    fn begin(
+        change: &'a mut Change<'t>,
+        now: jiff::Timestamp,
+        to_bury: Option<&'a BTreeSet<u64>>,
+    ) -> Result<Self, Failure> {
+        let machines = Machines::of(change)?;
+        let (met, report) = (HashSet::new(), Report::default());
+        Ok(Self { change, machines, met, now, to_bury, report, writes: Vec::new(), waiting: Vec::new() })
+    }
+
+    fn all(
+        &mut self,
+        rows: BTreeMap<u64, Vec<TableRow>>,
+        not_taken: &HashMap<u64, String>,
+    ) -> Result<(), Failure> {
+        for (id, mut rows) in rows {
+            self.machines.spell(&mut rows);
+            self.minidvodb(id, rows, not_taken.get(&id))?;
+        }
+        Ok(())
+    }
+
+    fn minidvodb(&mut self, id: u64, rows: Vec<TableRow>, not_taken: Option<&String>) -> Result<(), Failure> {
         let known = known_of(self.change, id)?;
-        let not_taken = why_not_taken(self.change, id, None)?;
+        let minidvodb = self.change.minidvodb(MinidvodbId(id))?;
+        let not_taken = match minidvodb {
+            Some(_) => None,
+            None => Some(why_not_taken(self.change, id, not_taken)?),
+        };
         let steps = merge::merge(rows, &known, not_taken.as_deref(), |host| self.machines.get(host));
+        if self.to_bury.is_none() && steps.iter().any(needs_database) {
+            self.waiting.push((id, steps.iter().any(|step| matches!(step, Step::Bury(_)))));
+            return Ok(());
+        }
         let mut left = Vec::new();
         for step in steps {
             match step {
-                Step::Adopt(row) => self.adopt(&row, &mut left)?,
+                Step::Adopt(row) => self.adopt(minidvodb.as_ref(), &row, &mut left)?,
                 Step::Remember(id, row) => {
                     if let Some(copy) = self.change.copy(id)? {
                         self.change.put_synced(&copy, &row)?;
@@ -146,7 +197,7 @@ impl Taking<'_, '_> {
                 Step::Push(id, row) => self.write(id, Some(&row))?,
                 Step::Insert(id) => self.write(id, None)?,
                 Step::Conflict(id, row, winner) => self.conflict(id, &row, winner, &mut left)?,
-                Step::Bury(copy) if self.to_bury.contains(&id) => self.bury(copy)?,
+                Step::Bury(copy) if self.to_bury.is_some_and(|ids| ids.contains(&id)) => self.bury(copy)?,
                 Step::Bury(copy) => self.report.missing.push(copy),
                 Step::Wait(_) => {}
                 Step::Leave(stray) => left.push(stray),
@@ -156,8 +207,13 @@ impl Taking<'_, '_> {
     }
 
     /// A row becomes a copy.
-    fn adopt(&mut self, row: &TableRow, left: &mut Vec<Stray>) -> Result<(), Failure> {
-        let Some(minidvodb) = self.change.minidvodb(row.minidvodb_id)? else { return Ok(()) };
+    fn adopt(
+        &mut self,
+        minidvodb: Option<&Minidvodb>,
+        row: &TableRow,
+        left: &mut Vec<Stray>,
+    ) -> Result<(), Failure> {
+        let Some(minidvodb) = minidvodb else { return Ok(()) };
         let legal = Host::parse(&row.content.host)
             .and_then(|host| Ok((host, AbsolutePath::parse(&row.content.path)?)));
         let (host, path) = match legal {
@@ -181,9 +237,7 @@ impl Taking<'_, '_> {
         match merge::take(&queued, row, |host| self.machines.get(host), self.now) {
             Ok(copy) => {
                 self.meet_host(&copy)?;
-                // In this order the copy is never in the list of what the database does not have.
-                self.change.put_synced(&copy, row)?;
-                self.change.put_known_copy(&copy)?;
+                self.change.put_adopted(&copy, row)?;
                 self.report.came += 1;
             }
             Err(why) => left.push(Stray::of(row, why)),
@@ -193,6 +247,10 @@ impl Taking<'_, '_> {
 
     /// A host that only the database knows is named once, and then known, and off.
     fn meet_host(&mut self, copy: &Copy) -> Result<(), Failure> {
+        if self.met.contains(&copy.host) {
+            return Ok(());
+        }
+        self.met.insert(copy.host.clone());
         if self.change.host(&copy.host)?.is_some() {
             return Ok(());
         }

@@ -21,8 +21,10 @@ use crate::model::{
 use crate::pass::Context;
 use crate::plan::merge::{self, Known, Step};
 
-/// So many rows are read at once, from at most so many ranges of ids.
+/// So many rows are read at once, from at most so many ranges of ids; where they are written down at once, more,
+/// because an index that is not in their order is then written over less often.
 const ROWS_AT_ONCE: u64 = 20_000;
+const ROWS_TAKEN_AT_ONCE: u64 = 100_000;
 const RANGES_AT_ONCE: usize = 100;
 /// So many minidvodbs are asked for by their ids at once.
 const IDS_AT_ONCE: usize = 1000;
@@ -87,6 +89,7 @@ pub(super) fn survey(
         groups: &groups,
         is_dry: manner.is_dry,
         takes_at_once,
+        news: BTreeSet::new(),
         minidvodbs: BTreeMap::new(),
         not_taken: HashMap::new(),
         strays: Strays::default(),
@@ -100,7 +103,7 @@ pub(super) fn survey(
     runs.append(&mut of(PROCESSED, &known));
     look.at_minidvodbs(database, &runs, &sums)?;
     let mut copies = of(COPY, &known);
-    copies.extend(look.minidvodbs.keys().chain(look.not_taken.keys()).map(|id| id / BUCKET_IDS));
+    copies.extend(look.news.iter().chain(look.not_taken.keys()).map(|id| id / BUCKET_IDS));
     look.at_copies(database, &copies, &sums)?;
     look.at_copies_ahead(database, &ahead)?;
     database.end_reading()?;
@@ -112,10 +115,9 @@ pub(super) fn survey(
     if manner.is_dry {
         report.differences.extend(strays.new.iter().map(ToString::to_string));
     }
-    let minidvodbs = if takes_at_once { Vec::new() } else { minidvodbs.into_values().collect() };
     Ok(Survey {
         met: Met { identity, groups: names, is_whole, doubts, buckets },
-        minidvodbs,
+        minidvodbs: minidvodbs.into_values().collect(),
         lost,
         strays,
         differing,
@@ -133,14 +135,14 @@ fn differing_buckets(table: u64, sums: &Buckets, known: &Buckets) -> BTreeSet<u6
 }
 
 /// The ranges of ids that some buckets are, in parts with about so many rows.
-fn parts(buckets: &BTreeSet<u64>, table: u64, sums: &Buckets) -> Vec<Vec<Range<u64>>> {
+fn parts(buckets: &BTreeSet<u64>, table: u64, sums: &Buckets, rows_at_once: u64) -> Vec<Vec<Range<u64>>> {
     let mut parts: Vec<Vec<Range<u64>>> = Vec::new();
     let mut rows = u64::MAX;
     for &bucket in buckets.iter().filter(|&&bucket| bucket != NO_BUCKET) {
         let range = bucket * BUCKET_IDS..(bucket + 1) * BUCKET_IDS;
         let count = sums.get(&(table, bucket)).map_or(0, |(count, _)| *count);
         let is_full = parts.last().is_none_or(|part| part.len() >= RANGES_AT_ONCE);
-        if is_full || rows.saturating_add(count) > ROWS_AT_ONCE {
+        if is_full || rows.saturating_add(count) > rows_at_once {
             parts.push(Vec::new());
             rows = 0;
         }
@@ -210,7 +212,9 @@ struct Looking<'c> {
     groups: &'c [Group],
     is_dry: bool,
     takes_at_once: bool,
-    /// New or changed minidvodbs, by id.
+    /// The ids of new or changed minidvodbs.
+    news: BTreeSet<u64>,
+    /// They themselves, by id, until they may be taken.
     minidvodbs: BTreeMap<u64, Minidvodb>,
     /// Why some minidvodbs can't be taken.
     not_taken: HashMap<u64, String>,
@@ -224,6 +228,10 @@ struct Looking<'c> {
 }
 
 impl Looking<'_> {
+    fn rows_at_once(&self) -> u64 {
+        if self.takes_at_once { ROWS_TAKEN_AT_ONCE } else { ROWS_AT_ONCE }
+    }
+
     /// The minidvodbs of the groups in some buckets; and those that this ledger has in these groups there,
     /// whichever group they are in now.
     fn at_minidvodbs(
@@ -234,7 +242,7 @@ impl Looking<'_> {
     ) -> Result<(), Stopped> {
         let groups = self.groups;
         let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
-        for ranges in parts(buckets, RUN, sums) {
+        for ranges in parts(buckets, RUN, sums, self.rows_at_once()) {
             self.context.check_stop()?;
             let mut runs = Vec::new();
             database.each_run(&names, &ranges, |run| runs.push(run))?;
@@ -331,8 +339,9 @@ impl Looking<'_> {
 
     /// Keeps minidvodbs that are new or have changed, until the guard has agreed.
     fn keep(&mut self, changed: Vec<Minidvodb>) -> Result<(), Stopped> {
+        self.news.extend(changed.iter().map(|minidvodb| minidvodb.id.0));
         if self.takes_at_once {
-            take_minidvodbs(self.context, &changed, &mut self.report)?;
+            return Ok(take_minidvodbs(self.context, &changed, &mut self.report)?);
         }
         self.minidvodbs.extend(changed.into_iter().map(|minidvodb| (minidvodb.id.0, minidvodb)));
         Ok(())
@@ -371,7 +380,7 @@ impl Looking<'_> {
         buckets: &BTreeSet<u64>,
         sums: &Buckets,
     ) -> Result<(), Stopped> {
-        for ranges in parts(buckets, COPY, sums) {
+        for ranges in parts(buckets, COPY, sums, self.rows_at_once()) {
             self.context.check_stop()?;
             let mut rows = by_minidvodb(database.copies_in(&ranges)?);
             // The copies and strays here that have no row there.
@@ -438,43 +447,57 @@ impl Looking<'_> {
     /// once what the ledger can take without a word to the database.
     fn compare(&mut self, mut rows: BTreeMap<u64, Vec<TableRow>>) -> Result<(), Stopped> {
         let context = self.context;
-        let mut to_take = BTreeMap::new();
-        context.ledger.read(|ledger| {
-            let machines = Machines::of(ledger)?;
-            while let Some((id, mut rows)) = rows.pop_first() {
-                if !self.is_of_interest(ledger, id)? {
-                    continue;
+        if self.takes_at_once {
+            context.ledger.read(|ledger| {
+                let mut others = Vec::new();
+                for &id in rows.keys() {
+                    if !self.is_of_interest(ledger, id)? {
+                        others.push(id);
+                    }
                 }
-                machines.spell(&mut rows);
-                let known = known_of(ledger, id)?;
-                let not_taken = match self.minidvodbs.contains_key(&id) {
-                    true => None,
-                    false => why_not_taken(ledger, id, self.not_taken.get(&id))?,
-                };
-                let steps =
-                    merge::merge(rows.clone(), &known, not_taken.as_deref(), |host| machines.get(host));
-                if !is_difference(ledger, id, &steps)? {
-                    continue;
-                }
-                if self.is_dry {
-                    let lines = steps.iter().map(|step| told(step, id, &known, &rows));
-                    self.report.differences.extend(lines);
-                }
-                if steps.iter().any(|step| matches!(step, Step::Bury(_))) {
+                others.iter().for_each(|id| drop(rows.remove(id)));
+                Ok(())
+            })?;
+            for (id, is_gone) in settle::take_alone(context, rows, &self.not_taken, &mut self.report)? {
+                self.differing.insert(id);
+                if is_gone {
                     self.gone.insert(id);
                 }
-                if self.takes_at_once && !steps.iter().any(needs_database) {
-                    to_take.insert(id, rows);
-                } else {
+            }
+            return Ok(());
+        }
+        context
+            .ledger
+            .read(|ledger| {
+                let machines = Machines::of(ledger)?;
+                while let Some((id, mut rows)) = rows.pop_first() {
+                    if !self.is_of_interest(ledger, id)? {
+                        continue;
+                    }
+                    machines.spell(&mut rows);
+                    let known = known_of(ledger, id)?;
+                    let is_taken = self.news.contains(&id) || ledger.minidvodb(MinidvodbId(id))?.is_some();
+                    let not_taken = match is_taken {
+                        true => None,
+                        false => Some(why_not_taken(ledger, id, self.not_taken.get(&id))?),
+                    };
+                    let steps =
+                        merge::merge(rows.clone(), &known, not_taken.as_deref(), |host| machines.get(host));
+                    if !is_difference(ledger, id, &steps)? {
+                        continue;
+                    }
+                    if self.is_dry {
+                        let lines = steps.iter().map(|step| told(step, id, &known, &rows));
+                        self.report.differences.extend(lines);
+                    }
+                    if steps.iter().any(|step| matches!(step, Step::Bury(_))) {
+                        self.gone.insert(id);
+                    }
                     self.differing.insert(id);
                 }
-            }
-            Ok(())
-        })?;
-        if !to_take.is_empty() {
-            settle::take(context, to_take, &BTreeSet::new(), &mut self.report)?;
-        }
-        Ok(())
+                Ok(())
+            })
+            .map_err(Stopped::from)
     }
 
     /// How many rows are gone at this moment, and not only in the one that was read: another process may have
@@ -505,7 +528,7 @@ impl Looking<'_> {
 
     /// Whether a minidvodb is of a group that is read, or has a copy or a stray here.
     fn is_of_interest(&self, ledger: &Snapshot, id: u64) -> Result<bool, Failure> {
-        if self.minidvodbs.contains_key(&id) || self.not_taken.contains_key(&id) {
+        if self.news.contains(&id) || self.not_taken.contains_key(&id) {
             return Ok(true);
         }
         let minidvodb = ledger.minidvodb(MinidvodbId(id))?;
@@ -541,12 +564,6 @@ pub(super) fn absent(ledger: &Snapshot) -> Result<HashSet<u64>, Failure> {
         .collect())
 }
 
-/// Whether a step must wait until the rows have been read again and locked: because it writes to the database,
-/// or decides against it, or would take away what another process has written there a moment ago.
-fn needs_database(step: &Step) -> bool {
-    matches!(step, Step::Push(..) | Step::Insert(_) | Step::Conflict(..) | Step::Bury(_) | Step::Wait(_))
-}
-
 /// Whether there is anything to do: a step, or strays that are not the ones known.
 fn is_difference(ledger: &impl Look, minidvodb: u64, steps: &[Step]) -> Result<bool, Failure> {
     let mut left: Vec<&Stray> = Vec::new();
@@ -577,23 +594,20 @@ pub(super) fn known_of(ledger: &impl Look, minidvodb: u64) -> Result<Vec<Known>,
     Ok(known)
 }
 
-/// Why the ledger does not have a minidvodb; none where it does.
+/// Why the ledger does not have a minidvodb.
 pub(super) fn why_not_taken(
     ledger: &impl Look,
     minidvodb: u64,
     found: Option<&String>,
-) -> Result<Option<String>, Failure> {
-    if ledger.minidvodb(MinidvodbId(minidvodb))?.is_some() {
-        return Ok(None);
-    }
+) -> Result<String, Failure> {
     if let Some(why) = found {
-        return Ok(Some(why.clone()));
+        return Ok(why.clone());
     }
     let stray = ledger.strays_of(minidvodb)?.into_iter().find(|stray| stray.row_id == 0);
-    Ok(Some(stray.map_or_else(
+    Ok(stray.map_or_else(
         || format!("its minidvodb {minidvodb} is not known here"),
         |stray| format!("its minidvodb {minidvodb} is not taken: {}", stray.why),
-    )))
+    ))
 }
 
 pub(super) fn by_minidvodb(rows: Vec<TableRow>) -> BTreeMap<u64, Vec<TableRow>> {
@@ -684,7 +698,7 @@ pub(super) fn take_minidvodbs(
     minidvodbs: &[Minidvodb],
     report: &mut Report,
 ) -> Result<()> {
-    for some in minidvodbs.chunks(ROWS_AT_ONCE as usize) {
+    for some in minidvodbs.chunks(ROWS_TAKEN_AT_ONCE as usize) {
         context.check_stop()?;
         report.minidvodbs += context.ledger.write(|change| {
             let mut count = 0;
