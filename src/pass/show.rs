@@ -142,7 +142,9 @@ impl Sums {
             text.push_str(&format!(", {}/s", ui::size(rate)));
         }
         let left_s = forecast::left_s(elapsed_s, self.done(), self.expected_copies as f64);
-        if let Some(left_s) = left_s.filter(|&left_s| left_s > 0) {
+        // Of what has hardly begun nothing is foretold.
+        let has_begun = self.done() >= 0.01;
+        if let Some(left_s) = left_s.filter(|&left_s| left_s > 0 && has_begun) {
             text.push_str(&format!(", about {} left", ui::span(left_s)));
         }
         text
@@ -157,6 +159,9 @@ mod tests {
     fn the_pass_says_what_it_knows_and_no_more() {
         let mut sums = Sums { expected_copies: 4, ..Sums::default() };
         assert_eq!(sums.text(0.0), "0 of 4 copies, 0 B");
+        (sums.sent_bytes, sums.total_bytes) = (152, 100 << 20);
+        assert_eq!(sums.text(1.0), "0 of 4 copies, 152 B, 152 B/s");
+        (sums.sent_bytes, sums.total_bytes) = (0, 0);
         sums.done_copies = 1;
         sums.before_bytes = 100 << 20;
         assert_eq!(sums.text(100.0), "1 of 4 copies, 100 MiB, 1 MiB/s, about 5 min left");

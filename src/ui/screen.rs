@@ -173,7 +173,8 @@ impl Bars {
         let rate = self.copy.per_sec();
         if rate >= 1.0 {
             text.push_str(&format!(", {}/s", size(rate as u64)));
-            if bytes < total {
+            // Of what has hardly begun nothing is foretold.
+            if bytes < total && bytes >= total / 100 {
                 text.push_str(&format!(", {} left", span(self.copy.eta().as_secs())));
             }
         }
