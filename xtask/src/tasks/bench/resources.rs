@@ -87,7 +87,7 @@ impl Resources {
             ("status", 0),
             ("metrics", 0),
             ("report --output PAGE", 0),
-            ("check", 1),
+            ("check", 0),
             ("run", 0),
             ("revert --all --dry-run", 0),
             ("update --id 1 --set-fault 201", 0),
