@@ -3,7 +3,7 @@
 //! Invariant: all that is meant is changed, or nothing; the one-copy rule holds; a pass that is at a copy is
 //! not disturbed; the log keeps what was before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 
@@ -17,6 +17,8 @@ use crate::plan::by_hand::{self, Wish};
 
 /// More copies than these are logged in one entry for all.
 const LOGGED_ONE_BY_ONE: usize = 20;
+/// So many changed copies are kept to be shown.
+const SHOWN: usize = 20;
 
 /// Which copies are meant.
 #[derive(Clone, Copy)]
@@ -28,21 +30,49 @@ pub(super) enum Meant<'a> {
 }
 
 /// A copy before and after.
+#[derive(Clone)]
 pub(super) struct Changed {
     pub(super) before: Copy,
     pub(super) after: Copy,
+}
+
+/// What an update has changed, however many that are.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// The first of them.
+    pub(super) first: Vec<Changed>,
+    last: VecDeque<Changed>,
+    ids: Vec<CopyId>,
+}
+
+impl Changes {
+    pub(super) fn count(&self) -> usize {
+        self.ids.len()
+    }
+
+    fn add(&mut self, changed: Changed) {
+        self.ids.push(changed.before.id);
+        if self.first.len() < SHOWN {
+            self.first.push(changed.clone());
+        }
+        if self.last.len() == LOGGED_ONE_BY_ONE {
+            self.last.pop_front();
+        }
+        self.last.push_back(changed);
+    }
 }
 
 /// Sets what is wished of every copy that is meant; nothing where one of them refuses.
 ///
 /// # Errors
 /// 2 where a copy cannot be like that, 75 where a pass is at one of them.
-pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result<Vec<Changed>> {
+pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result<Changes> {
     super::need_ledger(context)?;
     let now = context.now();
     context.ledger.write(|change| {
-        let mut changed = Vec::new();
-        for before in chosen(context, change, meant)? {
+        let mut changes = Changes::default();
+        for id in chosen(change, meant)? {
+            let before = change.copy(id)?.ok_or_else(|| no_copy(context, id))?;
             refuse_at_work(context, change, &before)?;
             if wish.touches_the_folder() {
                 refuse_publishing(context, &before)?;
@@ -62,10 +92,10 @@ pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result
             if let Some(state) = before.fault().filter(|state| after.fault() != Some(state)) {
                 change.forget_logged_fault(&before.host, &before.group, state.fault)?;
             }
-            changed.push(Changed { before, after });
+            changes.add(Changed { before, after });
         }
-        log_update(context, change, &changed)?;
-        Ok(changed)
+        log_update(context, change, &changes)?;
+        Ok(changes)
     })
 }
 
@@ -77,8 +107,10 @@ pub(super) fn revert(context: &Context, meant: Meant<'_>, taken: Taken) -> Resul
     super::need_ledger(context)?;
     let now = context.now();
     context.ledger.write(|change| {
-        let mut reverted = chosen(context, change, meant)?;
-        reverted.retain(|copy| copy.is_new() && copy.fault().is_some());
+        let mut reverted = Vec::new();
+        for id in chosen(change, meant)? {
+            reverted.extend(change.copy(id)?.filter(|copy| copy.is_new() && copy.fault().is_some()));
+        }
         for before in &reverted {
             let mut after = before.clone();
             after.revert(taken, now);
@@ -92,17 +124,15 @@ pub(super) fn revert(context: &Context, meant: Meant<'_>, taken: Taken) -> Resul
     })
 }
 
-fn chosen(context: &Context, ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<Copy>, Failure> {
+/// The ids of the copies that are meant: a million of these is no burden.
+fn chosen(ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<CopyId>, Failure> {
     match meant {
-        Meant::Copy(id) => {
-            let copy = ledger.copy(id)?.ok_or_else(|| no_copy(context, id))?;
-            Ok(vec![copy])
-        }
+        Meant::Copy(id) => Ok(vec![id]),
         Meant::Each(is_meant) => {
             let mut chosen = Vec::new();
             ledger.each_copy(|copy| {
                 if is_meant(&copy) {
-                    chosen.push(copy);
+                    chosen.push(copy.id);
                 }
                 Ok(true)
             })?;
@@ -185,14 +215,13 @@ fn put(context: &Context, change: &mut Change<'_>, after: &Copy, wish: &Wish) ->
     Ok(())
 }
 
-fn log_update(context: &Context, change: &mut Change<'_>, changed: &[Changed]) -> Result<(), Failure> {
-    if changed.len() > LOGGED_ONE_BY_ONE {
-        let ids = listed(changed.iter().map(|changed| changed.before.id));
-        let text = format!("updated {} copies by hand, the last of them as follows: {ids}", changed.len());
+fn log_update(context: &Context, change: &mut Change<'_>, changes: &Changes) -> Result<(), Failure> {
+    if changes.count() > LOGGED_ONE_BY_ONE {
+        let ids = listed(changes.ids.iter().copied());
+        let text = format!("updated {} copies by hand, the last of them as follows: {ids}", changes.count());
         add_log(context, change, None, text)?;
     }
-    let surplus = changed.len().saturating_sub(LOGGED_ONE_BY_ONE);
-    for Changed { before, after } in &changed[surplus..] {
+    for Changed { before, after } in &changes.last {
         let (was, is) = (Content::of(before), Content::of(after));
         let text = format!("updated {} by hand: was {was}; is {is}", title(before));
         add_log(context, change, Some(before.id), text)?;

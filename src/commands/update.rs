@@ -23,7 +23,7 @@ pub(super) fn execute(context: &Context, words: &Update) -> Result<Exit> {
             "nothing is to be set: give --set-state, --set-fault, --set-dtime, --set-path or --set-host",
         ));
     }
-    for Changed { before, after } in by_hand::update(context, Meant::Copy(words.id), &wish)? {
+    for Changed { before, after } in by_hand::update(context, Meant::Copy(words.id), &wish)?.first {
         let (was, is) = (Content::of(&before), Content::of(&after));
         let text = format!("{}\n  was {was}\n  is  {is}\n", by_hand::title(&before));
         context.ui.print(&text.lines().map(|line| escape_all(line) + "\n").collect::<String>())?;

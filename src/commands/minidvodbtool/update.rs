@@ -10,30 +10,27 @@ use crate::model::{Content, Copy};
 use crate::pass::Context;
 use crate::ui;
 
-/// So many of the changed copies are said one by one; the log has more.
-const SAID_MAX: usize = 20;
-
 pub(super) fn execute(context: &Context, words: &Update) -> Result<Exit> {
     let meant = |copy: &Copy| is_meant(words, copy);
-    let changed = by_hand::update(context, Meant::Each(&meant), &words.wish).map_err(|mut error| {
+    let changes = by_hand::update(context, Meant::Each(&meant), &words.wish).map_err(|mut error| {
         // The words were understood: what is refused now breaks a rule of the ledger.
         if error.exit == Exit::Usage {
             error.exit = Exit::Faulted;
         }
         error
     })?;
-    if changed.is_empty() {
+    if changes.count() == 0 {
         context.ui.notice("no copy is meant; nothing was changed");
         return Ok(Exit::Done);
     }
-    for Changed { before, after } in changed.iter().take(SAID_MAX) {
+    for Changed { before, after } in &changes.first {
         let (was, is) = (Content::of(before), Content::of(after));
         context.ui.notice(&format!("{}\n  was {was}\n  is  {is}", title(before)));
         for note in notes(context, before, after, words.wish.state)? {
             context.ui.notice(&note);
         }
     }
-    let unsaid = changed.len().saturating_sub(SAID_MAX);
+    let unsaid = changes.count() - changes.first.len();
     if unsaid > 0 {
         let copies = ui::count(unsaid as u64, "further copy", "further copies");
         let log = context.own_command(&["log", "show"]);
