@@ -142,6 +142,28 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Stands for a blank that no line is broken at.
+pub const TIE: char = '\u{a0}';
+
+/// A line in pieces of at most so many columns, broken at blanks; a single word may be wider.
+pub fn wrapped(line: &str, width: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for word in line.split(' ') {
+        let word = word.replace(TIE, " ");
+        let last = pieces.last().map_or(0, |piece| piece.chars().count());
+        if last > 0 && last + 1 + word.chars().count() > width {
+            pieces.push(String::new());
+        }
+        if let Some(piece) = pieces.last_mut() {
+            if !piece.is_empty() {
+                piece.push(' ');
+            }
+            piece.push_str(&word);
+        }
+    }
+    pieces
+}
+
 /// A command line as one could type it into a shell. Words with control characters, or with bytes that are no
 /// UTF-8, are written as `$'...'`, which bash, ksh and zsh know.
 pub fn command_line<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> String {

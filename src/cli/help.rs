@@ -2,9 +2,9 @@
 //!
 //! Invariant: pure; no line is wider but a command that is to be pasted, which stays whole, and a single word.
 
+use crate::ui;
+
 const WIDTH: usize = 80;
-/// Before a value's name: an option stays with its value.
-const TIE: char = '\u{a0}';
 
 /// A help text whose lines fit.
 pub fn fitted(text: &str) -> String {
@@ -18,19 +18,11 @@ fn pieces(line: &str) -> Vec<String> {
         return vec![line.to_owned()];
     }
     let (front, text) = line.split_at(indent(line));
-    let mut pieces = vec![front.to_owned()];
-    for word in text.replace(" <", &format!("{TIE}<")).split(' ') {
-        let word = word.replace(TIE, " ");
-        match pieces.last_mut() {
-            Some(piece) if piece.ends_with(' ') || piece.is_empty() => piece.push_str(&word),
-            Some(piece) if length(piece) + 1 + length(&word) <= WIDTH => {
-                piece.push(' ');
-                piece.push_str(&word);
-            }
-            _ => pieces.push(" ".repeat(front.len()) + &word),
-        }
-    }
-    pieces
+    // An option stays with its value.
+    let text = text.replace(" <", &format!("{}<", ui::TIE));
+    let pieces = ui::wrapped(&text, WIDTH.saturating_sub(length(front)));
+    let fronts = std::iter::once(front.to_owned()).chain(std::iter::repeat(" ".repeat(front.len())));
+    fronts.zip(pieces).map(|(front, piece)| front + &piece).collect()
 }
 
 /// Where the text of a line begins: behind `Usage: `, or behind a name and the blanks that set it apart.

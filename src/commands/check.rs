@@ -206,7 +206,9 @@ const INDENT: usize = 23;
 fn lines(finding: &Finding) -> String {
     let Finding { check, verdict, found, mend, .. } = finding;
     let mut text = String::new();
-    for line in found.lines().flat_map(|line| wrapped(&ui::escape_all(line))) {
+    // A number stays with its sign.
+    let tied = |line: &str| ui::escape_all(line).replace(" %", &format!("{}%", ui::TIE));
+    for line in found.lines().flat_map(|line| ui::wrapped(&tied(line), WIDTH - INDENT)) {
         let front =
             if text.is_empty() { format!("  {:<7}{check:<14}", verdict.as_str()) } else { String::new() };
         text.push_str(format!("{front:<INDENT$}{line}").trim_end());
@@ -216,30 +218,4 @@ fn lines(finding: &Finding) -> String {
         text.push_str(&format!("         type: {}\n", ui::escape_all(command)));
     }
     text
-}
-
-/// A line in pieces that fit beside the names.
-fn wrapped(line: &str) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    // A number stays with its sign.
-    let line = line.replace(" %", "\u{a0}%");
-    for word in line.split(' ') {
-        let word = word.replace('\u{a0}', " ");
-        let last = pieces.last().map_or(0, |piece| piece.chars().count());
-        if last > 0 && last + 1 + word.chars().count() > WIDTH - INDENT {
-            pieces.push(String::new());
-        }
-        if let Some(piece) = pieces.last_mut() {
-            if !piece.is_empty() {
-                piece.push(' ');
-            }
-            piece.push_str(&word);
-        }
-    }
-    pieces
-}
-
-/// A command of this program, as one can paste it.
-fn own_command(context: &Context, words: &[&str]) -> String {
-    context.own_command(words)
 }

@@ -113,7 +113,12 @@ fn cron_word(what: &str, text: &str) -> Result<String> {
     .hint("give it another name, or a link without one; or use `minidvodbcopy crontab --systemd service`"))
 }
 
-/// A line of crontab(5): in the command a `%` would end it.
+/// A command as it stands in a line: a `%` would end it.
+pub(super) fn escaped(command: &str) -> String {
+    command.replace('%', "\\%")
+}
+
+/// A line of crontab(5).
 fn cron_line(context: &Context, times: &str, command: &[&str]) -> Result<String> {
     let mut words = Vec::new();
     for (name, value) in variables(context) {
@@ -122,7 +127,7 @@ fn cron_line(context: &Context, times: &str, command: &[&str]) -> Result<String>
     for word in program_words(context, command)? {
         words.push(cron_word("the path", &word)?);
     }
-    Ok(format!("{times}  {}\n", words.join(" ").replace('%', "\\%")))
+    Ok(format!("{times}  {}\n", escaped(&words.join(" "))))
 }
 
 fn service(context: &Context, description: &str, command: &[&str]) -> Result<String> {

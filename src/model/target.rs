@@ -169,6 +169,14 @@ pub struct Stages {
     pub run: bool,
 }
 
+impl Stages {
+    /// The names of those that are off.
+    pub fn off(self) -> Vec<&'static str> {
+        let switches = [("queue", self.queue), ("load", self.load), ("run", self.run)];
+        switches.into_iter().filter(|(_, is_on)| !is_on).map(|(name, _)| name).collect()
+    }
+}
+
 impl Default for Stages {
     fn default() -> Self {
         Self { queue: true, load: true, run: true }

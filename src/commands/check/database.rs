@@ -1,6 +1,6 @@
 //! The IPP database, where one is set: reachable, its tables, what we may do there, and who else writes.
 
-use super::{Findings, own_command};
+use super::Findings;
 use crate::database::{Database, Trouble};
 use crate::error::Result;
 use crate::ledger::{Failure, Look, Snapshot};
@@ -53,7 +53,7 @@ fn refused(
     stopped: Stopped,
 ) -> Result<()> {
     let set = ["database", "set", &record.address.to_string(), "--password-file", "FILE"];
-    let mend = vec![own_command(context, &set)];
+    let mend = vec![context.own_command(&set)];
     match stopped {
         Stopped::Secret(error) => findings.fail_by("connection", &error),
         Stopped::Error(error) => Err(error),
@@ -201,7 +201,7 @@ fn others(context: &Context, findings: &mut Findings<'_>, database: &mut Databas
         ui::count(foreign.len() as u64, "row", "rows"),
         shown.join("\n")
     );
-    findings.advise("other writers", found, vec![own_command(context, &["sync", "--dry-run"])])
+    findings.advise("other writers", found, vec![context.own_command(&["sync", "--dry-run"])])
 }
 
 /// Whether a row holds what this ledger has not put there.

@@ -5,11 +5,11 @@ use std::fs::{File, OpenOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs2::FileExt as _;
 
-use super::{Findings, own_command, schedule};
+use super::{Findings, schedule};
 use crate::error::Result;
 use crate::faults::Met;
 use crate::ledger::Look as _;
-use crate::model::{Minidvodb, Stages};
+use crate::model::Minidvodb;
 use crate::pass::Context;
 use crate::transfer::inspect::{self, Age};
 use crate::transfer::source::{Roots, Source};
@@ -143,7 +143,7 @@ fn ledger(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
             }
             if census.targets == 0 {
                 let add = ["target", "add", "GROUP", "HOST", "/PATH"];
-                findings.advise("targets", "nothing goes anywhere yet", vec![own_command(context, &add)])?;
+                findings.advise("targets", "nothing goes anywhere yet", vec![context.own_command(&add)])?;
             }
             Ok(true)
         }
@@ -156,12 +156,7 @@ fn ledger(context: &Context, findings: &mut Findings<'_>) -> Result<bool> {
 
 /// What a pass leaves out.
 fn stages(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
-    let Stages { queue, load, run } = context.ledger.read(|ledger| ledger.stages())?;
-    let off: Vec<&str> = [("queue", queue), ("load", load), ("run", run)]
-        .iter()
-        .filter(|(_, on)| !on)
-        .map(|(name, _)| *name)
-        .collect();
+    let off = context.ledger.read(|ledger| ledger.stages())?.off();
     if off.is_empty() {
         return Ok(());
     }
@@ -169,7 +164,7 @@ fn stages(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
     findings.advise(
         "stages",
         format!("off, so that no pass does them: {}", off.join(", ")),
-        vec![own_command(context, &on)],
+        vec![context.own_command(&on)],
     )
 }
 
@@ -177,15 +172,15 @@ fn stages(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
 fn no_minidvodbs(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
     if sync::database_of(context)?.is_some() {
         let found = "none came from the database yet, which only tells of groups that have a target";
-        return findings.advise("minidvodbs", found, vec![own_command(context, &["sync"])]);
+        return findings.advise("minidvodbs", found, vec![context.own_command(&["sync"])]);
     }
     findings.advise(
         "minidvodbs",
         "none is known: take them from a list, a folder, or the IPP database",
         vec![
-            own_command(context, &["minidvodb", "import", "FILE.csv"]),
-            own_command(context, &["minidvodb", "import", "--scan", "DIR", "--group", "GROUP", "--dry-run"]),
-            own_command(context, &["database", "set", "mysql://USER@HOST/NAME", "--password-file", "FILE"]),
+            context.own_command(&["minidvodb", "import", "FILE.csv"]),
+            context.own_command(&["minidvodb", "import", "--scan", "DIR", "--group", "GROUP", "--dry-run"]),
+            context.own_command(&["database", "set", "mysql://USER@HOST/NAME", "--password-file", "FILE"]),
         ],
     )
 }
@@ -240,7 +235,7 @@ fn sources(context: &Context, findings: &mut Findings<'_>) -> Result<()> {
         findings.advise(
             "sources",
             "minidvodbs may be copied from anywhere: a wrong path in a list or a table would be believed",
-            vec![own_command(context, &["source", "add", folder.as_str()])],
+            vec![context.own_command(&["source", "add", folder.as_str()])],
         )?;
     }
     for root in &roots.0 {
@@ -280,7 +275,7 @@ fn minidvodbs(
     findings.advise(
         "minidvodbs",
         found,
-        vec![own_command(context, &["faults", &first.fault.code().to_string()])],
+        vec![context.own_command(&["faults", &first.fault.code().to_string()])],
     )
 }
 

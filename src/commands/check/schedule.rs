@@ -4,7 +4,8 @@
 
 use camino::Utf8Path;
 
-use super::{Findings, own_command};
+use super::Findings;
+use crate::commands::crontab;
 use crate::error::Result;
 use crate::pass::Context;
 use crate::{state, ui};
@@ -32,12 +33,12 @@ pub(super) fn examine(context: &Context, findings: &mut Findings<'_>) -> Result<
         return findings.advise(
             "cron",
             "no line of this user's crontab, and no timer of systemd, starts passes with this ledger",
-            vec![format!("(crontab -l 2>/dev/null; {}) | crontab -", own_command(context, &["crontab"]))],
+            vec![format!("(crontab -l 2>/dev/null; {}) | crontab -", context.own_command(&["crontab"]))],
         );
     }
     if systemctl.is_some() {
         let unit = |unit: &str| {
-            let print = own_command(context, &["crontab", "--systemd", unit]);
+            let print = context.own_command(&["crontab", "--systemd", unit]);
             format!("{print} > ~/.config/systemd/user/minidvodbcopy.{unit}")
         };
         return findings.advise(
@@ -73,7 +74,7 @@ fn starts_passes(context: &Context, line: &str) -> bool {
     }
     let makes_passes = line.split_whitespace().any(|word| PASSES.contains(&word));
     let names_folder = line.contains("--state-dir") || line.contains("MINIDVODBCOPY_STATE_DIR");
-    let own = ui::shell_word(&context.state_dir).replace('%', "\\%");
+    let own = crontab::escaped(&ui::shell_word(&context.state_dir));
     let default = state::locate(None, |name| match (name, &context.surroundings.home) {
         ("HOME", Some(home)) => Some(home.into()),
         _ => None,

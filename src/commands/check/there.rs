@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Findings, here, own_command};
+use super::{Findings, here};
 use crate::error::Result;
 use crate::faults::{Fault, Met, Scope};
 use crate::ledger::Look as _;
 use crate::lock;
-use crate::model::{HostRecord, Room, Target};
+use crate::model::{Host, HostRecord, Room, Target};
 use crate::pass::Context;
 use crate::plan::space;
 use crate::transfer::destination::{self, Place, View};
@@ -32,7 +32,7 @@ pub(super) fn examine(
 ) -> Result<()> {
     findings.begin(format!("host {}", host.host))?;
     if !host.is_on && !targets.is_empty() {
-        let on = own_command(context, &["host", "add", host.host.as_str()]);
+        let on = context.own_command(&["host", "add", host.host.as_str()]);
         findings.advise("switch", "off: `run` passes it over", vec![on])?;
     }
     let watch = Watch::new(context.stop.clone(), DEADLINE_S);
@@ -113,7 +113,7 @@ fn route(context: &Context, findings: &mut Findings<'_>, host: &HostRecord) -> R
     match inspect::route(&host.host, &context.setting) {
         Ok(route) => Ok(Some(route)),
         Err(why) => {
-            let show = format!("{} true", ssh(context, host, &["-G"]));
+            let show = format!("{} true", ssh(context, &host.host, &["-G"]));
             findings.fail("configuration", why, vec![show])?;
             Ok(None)
         }
@@ -142,16 +142,16 @@ fn name(context: &Context, findings: &mut Findings<'_>, route: &Route, is_connec
 }
 
 /// A command line of ssh, as one can paste it.
-fn ssh(context: &Context, host: &HostRecord, options: &[&str]) -> String {
+fn ssh(context: &Context, host: &Host, options: &[&str]) -> String {
     let config: Vec<&str> =
         context.setting.ssh_config.iter().flat_map(|path| ["-F", path.as_str()]).collect();
-    let words = config.into_iter().chain(options.iter().copied()).chain(["--", host.host.as_str()]);
+    let words = config.into_iter().chain(options.iter().copied()).chain(["--", host.as_str()]);
     words.fold("ssh".to_owned(), |command, word| format!("{command} {}", ui::shell_word(word)))
 }
 
 /// A command for the host's shell, as one can paste it here.
-fn ssh_there(context: &Context, host: &HostRecord, options: &[&str], there: &str) -> String {
-    if host.host.is_local() {
+fn ssh_there(context: &Context, host: &Host, options: &[&str], there: &str) -> String {
+    if host.is_local() {
         return there.to_owned();
     }
     format!("{} {}", ssh(context, host, options), ui::shell_word(there))
@@ -169,8 +169,8 @@ fn refused(
     let mend = match met.fault {
         Fault::HostKey => trust(context, host, route, &met.message),
         Fault::HostRefused => authenticate(context, host, route),
-        Fault::HostTools => vec![ssh_there(context, host, &["-T"], "true")],
-        _ => vec![ssh_there(context, host, &["-v", "-o", "BatchMode=yes"], "true")],
+        Fault::HostTools => vec![ssh_there(context, &host.host, &["-T"], "true")],
+        _ => vec![ssh_there(context, &host.host, &["-v", "-o", "BatchMode=yes"], "true")],
     };
     let found = match met.fault {
         Fault::HostTools => format!(
@@ -191,7 +191,7 @@ fn trust(context: &Context, host: &HostRecord, route: &Route, message: &str) -> 
     let forget = message.contains("HAS CHANGED").then(|| {
         format!("ssh-keygen -R {} -f {}", ui::shell_word(&route.key_name), ui::shell_word(&route.known_hosts))
     });
-    let take = ssh_there(context, host, &["-o", "StrictHostKeyChecking=accept-new"], "true");
+    let take = ssh_there(context, &host.host, &["-o", "StrictHostKeyChecking=accept-new"], "true");
     forget.into_iter().chain([take]).collect()
 }
 
@@ -222,7 +222,11 @@ fn programs(
     let there = match inspect::look_there(connection, &context.setting, watch) {
         Ok(there) => there,
         Err(halt) => {
-            findings.fail("programs", said(halt)?.message, vec![ssh_there(context, host, &[], "true")])?;
+            findings.fail(
+                "programs",
+                said(halt)?.message,
+                vec![ssh_there(context, &host.host, &[], "true")],
+            )?;
             findings.not_tried(&OF_THE_HOST[1..], "the connection does not answer")?;
             return Ok(false);
         }
@@ -232,10 +236,10 @@ fn programs(
         findings.ok("programs", format!("all are there ({})", there.system))?;
     } else {
         let packages = packages(&there.missing);
-        let install = ssh_there(context, host, &["-t"], &format!("sudo apt-get install {packages}"));
+        let install = ssh_there(context, &host.host, &["-t"], &format!("sudo apt-get install {packages}"));
         findings.fail("programs", format!("missing: {}", there.missing.join(", ")), vec![install])?;
     }
-    let install = vec![ssh_there(context, host, &["-t"], "sudo apt-get install rsync")];
+    let install = vec![ssh_there(context, &host.host, &["-t"], "sudo apt-get install rsync")];
     match there.rsync.age {
         _ if there.missing.iter().any(|missing| missing == "rsync") => {
             findings.not_tried(&["rsync"], "it is missing")?;
@@ -284,7 +288,7 @@ fn clock(
                 return findings.ok("clock", found);
             }
             let set = "sudo timedatectl set-ntp true";
-            let mend = vec![set.to_owned(), ssh_there(context, host, &["-t"], set)];
+            let mend = vec![set.to_owned(), ssh_there(context, &host.host, &["-t"], set)];
             findings.advise("clock", format!("{found}: set the one that is wrong by NTP"), mend)
         }
         Ok(None) => findings.advise("clock", "`date` there prints no time", Vec::new()),
@@ -302,12 +306,11 @@ fn examine_target(
     findings.begin(title(target))?;
     let ledger_id = context.ledger.read(|ledger| ledger.ledger_id())?;
     let place = Place { path: &target.path, ledger_id: &ledger_id, name: None };
-    let host = HostRecord::unknown(target.host.clone());
     let view = match destination::look(connection, place, &context.setting, watch) {
         Ok(view) => view,
         Err(halt) => {
             let met = said(halt)?;
-            let mend = mend_path(context, &host, target, &met);
+            let mend = mend_path(context, target, &met);
             findings.fail("path", format!("fault {}: {}", met.fault, met.message), mend)?;
             return findings.not_tried(&OF_A_TARGET[1..], "the path is not as it should be");
         }
@@ -338,9 +341,9 @@ fn examine_target(
     Ok(())
 }
 
-fn mend_path(context: &Context, host: &HostRecord, target: &Target, met: &Met) -> Vec<String> {
+fn mend_path(context: &Context, target: &Target, met: &Met) -> Vec<String> {
     let (options, command) = usable(target, met);
-    vec![ssh_there(context, host, options, &command)]
+    vec![ssh_there(context, &target.host, options, &command)]
 }
 
 /// The command there that makes a target's path usable, or shows why it is not; with ssh's options for it.
@@ -375,7 +378,7 @@ fn add_again(context: &Context, target: &Target, options: &[&str]) -> Vec<String
     typed.extend(options);
     typed.extend(is_dashed.then_some("--"));
     typed.extend(&words[2..]);
-    vec![own_command(context, &typed)]
+    vec![context.own_command(&typed)]
 }
 
 fn file_system(context: &Context, findings: &mut Findings<'_>, target: &Target, view: &View) -> Result<()> {
@@ -405,9 +408,12 @@ fn room(context: &Context, findings: &mut Findings<'_>, target: &Target, view: &
         target.max_used_percent
     );
     if view.room.inodes.is_some_and(|inodes| inodes.total > 0 && inodes.free == 0) {
-        let host = HostRecord::unknown(target.host.clone());
-        let look =
-            ssh_there(context, &host, &[], &format!("df -i -- {}", ui::shell_word(target.path.as_str())));
+        let look = ssh_there(
+            context,
+            &target.host,
+            &[],
+            &format!("df -i -- {}", ui::shell_word(target.path.as_str())),
+        );
         return findings.fail("room", format!("{found}: no inode is free; remove files there"), vec![look]);
     }
     match space::judge_limit(&view.room, target.max_used_percent) {
@@ -436,8 +442,7 @@ fn writing(
         Ok(()) => findings.ok("writing", "the staging folder was made, and removed again"),
         Err(halt) => {
             let met = said(halt)?;
-            let host = HostRecord::unknown(target.host.clone());
-            let mend = mend_path(context, &host, target, &met);
+            let mend = mend_path(context, target, &met);
             findings.fail("writing", format!("fault {}: {}", met.fault, met.message), mend)
         }
     }
@@ -446,7 +451,7 @@ fn writing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AbsolutePath, FileSystem, Group, Host};
+    use crate::model::{AbsolutePath, FileSystem, Group};
 
     #[test]
     fn what_is_missing_names_its_packages_once() {

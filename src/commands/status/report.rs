@@ -226,7 +226,7 @@ fn next(context: &Context, facts: Option<&Facts>) -> Vec<Step> {
     if !has(&|facts| facts.hosts.iter().any(|host| host.is_on)) {
         add(&["host", "add", "HOST"], "lets passes serve the host");
     }
-    let stages = facts.map_or_else(Vec::new, |facts| stages_off(facts.stages));
+    let stages = facts.map_or_else(Vec::new, |facts| facts.stages.off());
     if !stages.is_empty() {
         add(&[&["stage", "on"], &stages[..]].concat(), "lets passes do all that they are for");
     }
@@ -235,11 +235,6 @@ fn next(context: &Context, facts: Option<&Facts>) -> Vec<Step> {
         add(&["crontab"], "prints the lines that let cron make them");
     }
     steps
-}
-
-fn stages_off(Stages { queue, load, run }: Stages) -> Vec<&'static str> {
-    let switches = [("queue", queue), ("load", load), ("run", run)];
-    switches.into_iter().filter(|(_, is_on)| !is_on).map(|(stage, _)| stage).collect()
 }
 
 impl Ledger {
