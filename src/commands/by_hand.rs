@@ -103,14 +103,17 @@ pub(super) fn update(context: &Context, meant: Meant<'_>, wish: &Wish) -> Result
 ///
 /// # Errors
 /// The ledger's.
-pub(super) fn revert(context: &Context, meant: Meant<'_>, taken: Taken) -> Result<Vec<Copy>> {
+pub(super) fn revert(context: &Context, is_meant: &dyn Fn(&Copy) -> bool, taken: Taken) -> Result<Vec<Copy>> {
     super::need_ledger(context)?;
     let now = context.now();
     context.ledger.write(|change| {
         let mut reverted = Vec::new();
-        for id in chosen(change, meant)? {
-            reverted.extend(change.copy(id)?.filter(|copy| copy.is_new() && copy.fault().is_some()));
-        }
+        change.each_copy(|copy| {
+            if copy.is_new() && copy.fault().is_some() && is_meant(&copy) {
+                reverted.push(copy);
+            }
+            Ok(true)
+        })?;
         for before in &reverted {
             let mut after = before.clone();
             after.revert(taken, now);

@@ -1,6 +1,6 @@
 //! `revert`: clears the fault of copies that are still new, so that the next pass tries them again.
 
-use super::by_hand::{self, Meant};
+use super::by_hand;
 use super::copies::{Choice, WithoutLedger, each_chunk};
 use crate::cli::Revert;
 use crate::error::{Error, Exit, Result};
@@ -43,7 +43,7 @@ pub(super) fn carry_out(
             Ok(())
         })?;
     } else {
-        count = tell(&by_hand::revert(context, Meant::Each(&meant), taken)?)?;
+        count = tell(&by_hand::revert(context, &meant, taken)?)?;
     }
     if count == 0 {
         context.ui.notice("no new copy with a fault is meant; nothing was cleared");

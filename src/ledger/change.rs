@@ -422,16 +422,16 @@ impl<'t> Change<'t> {
         if self.synced(copy)?.as_ref() == Some(row) {
             return Ok(());
         }
-        let place = Place::new(tables::SYNCED.name(), copy.id);
-        let bytes = encode_value::<TableRowRecord>(&place, row)?;
-        self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
-        self.is_dirty = true;
-        self.put_ahead(copy, Some(row))?;
-        self.note_rows(copy)
+        self.put_row(copy, row)?;
+        self.put_ahead(copy, Some(row))
     }
 
-    /// A bucket whose rows are all gone has no sum there: that it had rows must be known here.
-    fn note_rows(&mut self, copy: &Copy) -> Result<(), Failure> {
+    /// Writes what the row of a copy holds.
+    fn put_row(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
+        let bytes = encode_value::<TableRowRecord>(&Place::new(tables::SYNCED.name(), copy.id), row)?;
+        self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
+        self.is_dirty = true;
+        // A bucket whose rows are all gone has no sum there: that it had rows must be known here.
         let bucket = (COPY_TABLE, copy.minidvodb_id.0 / BUCKET_IDS);
         let known = self.tables.buckets.table.get(&bucket)?.map(|known| known.value());
         if known.is_none_or(|known| known == EMPTY_SUM) {
@@ -552,12 +552,11 @@ impl<'t> Change<'t> {
             return Err(twice(&PairTaken { copy: copy.id, by }));
         }
         self.put_indexed(None, copy)?;
-        let bytes = encode_value::<TableRowRecord>(&Place::new(tables::SYNCED.name(), copy.id), row)?;
-        self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
+        self.put_row(copy, row)?;
         if row.content != Content::of(copy) {
             self.tables.ahead.put(&copy.id.0, &copy.minidvodb_id.0)?;
         }
-        self.note_rows(copy)
+        Ok(())
     }
 
     /// Writes a copy and its indexes; those of `before` that it will not have are gone already.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ipp::{PASSWORD, Site, connect};
 use super::mounts::{Mount, is_root};
+use super::slow::write_program;
 use super::world::{Ran, World, names_in};
 
 /// A world with one minidvodb, its target, and nothing to advise that a test can do something about.
@@ -253,8 +254,7 @@ fn a_minidvodb_whose_folder_is_away_is_advised_with_its_fault() {
 fn program(world: &mut World, name: &str, script: &str) {
     let bin = world.root.join("programs");
     fs::create_dir_all(&bin).unwrap();
-    fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&bin.join(name), &format!("#!/bin/sh\n{script}\n"));
     world.set("PATH", &format!("{bin}:/usr/bin:/bin"));
 }
 

@@ -20,6 +20,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use xtask::dvo::{self, Shape};
 
+use super::slow::write_program;
 use super::world::World;
 
 /// A path of README's, and the folder below the world's own that stands for it.
@@ -131,9 +132,7 @@ fn give_it_cron(world: &World) {
         "#!/bin/sh\n[ \"$1\" = -l ] && exec cat {0}/lines\ncat > {0}/lines.new && mv {0}/lines.new {0}/lines\n",
         world.root
     );
-    std::fs::write(bin.join("crontab"), script).unwrap();
-    std::fs::set_permissions(bin.join("crontab"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
+    write_program(&bin.join("crontab"), &script);
 }
 
 /// What happens to a world between two blocks.
