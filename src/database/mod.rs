@@ -9,10 +9,12 @@ mod connect;
 mod inspect;
 mod read;
 mod values;
+mod whole;
 mod write;
 
 pub use connect::{Database, Secret};
 pub use read::RunRow;
+pub use whole::Seen;
 
 use crate::error::{Error, Exit};
 

@@ -32,12 +32,17 @@ const COPY: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.minidvodb_rsync
                     c.state, c.epoch, c.dtime FROM minidvodbCopy c";
 
 /// Sums are taken modulo this prime, the largest below 2^63.
-const PRIME: u64 = 9_223_372_036_854_775_783;
+pub(super) const PRIME: u64 = 9_223_372_036_854_775_783;
+
+/// The part of a row in the sum of its bucket.
+pub(super) fn weighed(id: &str, columns: &str) -> String {
+    format!("CRC32(CONCAT_WS('\n', {columns})) * (CRC32({id}) | 1)")
+}
 
 /// The three tables; the column whose hash weighs a row, so that rows that are edited alike do not make up for
 /// each other (a CRC is linear); and the columns that are read, each as a text that tells every two values apart:
 /// a float as a double, because as a text it has six digits only.
-const SUMMED: [(&str, &str, &str); 3] = [
+pub(super) const SUMMED: [(&str, &str, &str); 3] = [
     (
         "minidvodbRun",
         "minidvodb_id",
@@ -102,8 +107,9 @@ impl Database {
         let mut buckets = Buckets::new();
         for (table, (name, id, columns)) in (0..).zip(SUMMED) {
             let query = format!(
-                "SELECT IF(minidvodb_id < 1, NULL, minidvodb_id DIV {BUCKET_IDS}), COUNT(*), CAST(MOD(SUM(CRC32(CONCAT_WS('\n', {columns})) * (CRC32({id}) | 1)), {PRIME}) AS UNSIGNED) \
-                 FROM {name} GROUP BY 1 ORDER BY NULL"
+                "SELECT IF(minidvodb_id < 1, NULL, minidvodb_id DIV {BUCKET_IDS}), COUNT(*), CAST(MOD(SUM({}), {PRIME}) AS UNSIGNED) \
+                 FROM {name} GROUP BY 1 ORDER BY NULL",
+                weighed(id, columns)
             );
             for row in self.conn.exec_iter(query, ())? {
                 let mut columns = Columns::of(row?);
@@ -150,14 +156,9 @@ impl Database {
     fn see_runs(&mut self, query: &str, params: Params, mut see: impl FnMut(RunRow)) -> Result<(), Trouble> {
         for row in self.conn.exec_iter(query, params)? {
             let mut columns = Columns::of(row?);
-            see(RunRow {
-                id: columns.number()?.unwrap_or_default(),
-                name: columns.text()?,
-                group: columns.text()?.unwrap_or_default(),
-                path: columns.text()?.unwrap_or_default(),
-                state: columns.text()?.unwrap_or_default(),
-                fault: columns.number()?,
-            });
+            let mut run = run_of(&mut columns)?;
+            run.fault = columns.number()?;
+            see(run);
         }
         Ok(())
     }
@@ -209,23 +210,40 @@ impl Database {
     fn rows(&mut self, query: &str, params: Params) -> Result<Vec<TableRow>, Trouble> {
         let mut rows = Vec::new();
         for row in self.conn.exec_iter(query, params)? {
-            let mut columns = Columns::of(row?);
-            let id = columns.number()?.and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
-            let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
-            let content = Content {
-                path: columns.text()?.unwrap_or_default(),
-                host: columns.text()?.unwrap_or_default(),
-                fault: columns.number()?.and_then(|fault| i16::try_from(fault).ok()).unwrap_or_default(),
-                state: columns.text()?.unwrap_or_default(),
-                epoch: columns.time()?,
-                dtime_s: columns.seconds()?,
-            };
+            let (id, minidvodb_id, content) = copy_of(&mut Columns::of(row?))?;
             if let (Some(id), Some(minidvodb_id)) = (id, minidvodb_id) {
                 rows.push(TableRow { id, minidvodb_id: MinidvodbId(minidvodb_id), content });
             }
         }
         Ok(rows)
     }
+}
+
+/// The row of minidvodbRun in some columns.
+pub(super) fn run_of(columns: &mut Columns) -> Result<RunRow, Trouble> {
+    Ok(RunRow {
+        id: columns.number()?.unwrap_or_default(),
+        name: columns.text()?,
+        group: columns.text()?.unwrap_or_default(),
+        path: columns.text()?.unwrap_or_default(),
+        state: columns.text()?.unwrap_or_default(),
+        fault: None,
+    })
+}
+
+/// The row of minidvodbCopy in some columns: its two ids, where they are some, and the rest.
+pub(super) fn copy_of(columns: &mut Columns) -> Result<(Option<u64>, Option<u64>, Content), Trouble> {
+    let id = columns.number()?.and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
+    let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
+    let content = Content {
+        path: columns.text()?.unwrap_or_default(),
+        host: columns.text()?.unwrap_or_default(),
+        fault: columns.number()?.and_then(|fault| i16::try_from(fault).ok()).unwrap_or_default(),
+        state: columns.text()?.unwrap_or_default(),
+        epoch: columns.time()?,
+        dtime_s: columns.seconds()?,
+    };
+    Ok((id, minidvodb_id, content))
 }
 
 /// A condition that an id lies in one of some ranges.
@@ -240,7 +258,7 @@ fn within(table: &str, ranges: &[Range<u64>]) -> String {
     all.join(" OR ")
 }
 
-fn texts(texts: &[&str]) -> Params {
+pub(super) fn texts(texts: &[&str]) -> Params {
     Params::Positional(texts.iter().map(|text| Value::Bytes(text.as_bytes().to_vec())).collect())
 }
 

@@ -34,28 +34,22 @@ impl Columns {
 
     /// A whole number; none for NULL.
     pub(super) fn number(&mut self) -> Result<Option<i64>, Trouble> {
-        match self.next() {
-            Value::NULL => Ok(None),
-            Value::Int(number) => Ok(Some(number)),
-            Value::UInt(number) => i64::try_from(number).map(Some).map_err(|_| unexpected("a huge number")),
-            Value::Bytes(text) => {
-                let text = String::from_utf8_lossy(&text).into_owned();
-                text.parse().map(Some).map_err(|_| unexpected(&format!("'{}'", text.escape_debug())))
-            }
-            other => Err(unexpected(&format!("{other:?}"))),
-        }
+        number_of(self.next())
     }
 
-    /// A whole number that is not negative; 0 for NULL.
+    /// A whole number that is not negative, however large; 0 for NULL.
     pub(super) fn natural(&mut self) -> Result<u64, Trouble> {
-        Ok(self.number()?.and_then(|number| u64::try_from(number).ok()).unwrap_or_default())
+        match self.next() {
+            Value::UInt(number) => Ok(number),
+            other => Ok(number_of(other)?.and_then(|number| u64::try_from(number).ok()).unwrap_or_default()),
+        }
     }
 
     /// A text; none for NULL.
     pub(super) fn text(&mut self) -> Result<Option<String>, Trouble> {
         match self.next() {
             Value::NULL => Ok(None),
-            Value::Bytes(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            Value::Bytes(text) => Ok(Some(text_of(text))),
             other => Err(unexpected(&format!("{other:?}"))),
         }
     }
@@ -96,6 +90,23 @@ impl Columns {
             other => Err(unexpected(&format!("{other:?}"))),
         }
     }
+}
+
+fn number_of(value: Value) -> Result<Option<i64>, Trouble> {
+    match value {
+        Value::NULL => Ok(None),
+        Value::Int(number) => Ok(Some(number)),
+        Value::UInt(number) => i64::try_from(number).map(Some).map_err(|_| unexpected("a huge number")),
+        Value::Bytes(text) => {
+            let text = text_of(text);
+            text.parse().map(Some).map_err(|_| unexpected(&format!("'{}'", text.escape_debug())))
+        }
+        other => Err(unexpected(&format!("{other:?}"))),
+    }
+}
+
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn unexpected(what: &str) -> Trouble {

@@ -30,12 +30,12 @@ const LOG_KEPT: u64 = 10_000;
 
 /// A write transaction.
 pub struct Change<'t> {
-    tables: WriteTables<'t>,
-    counters: Counters,
-    gathered: Gathered,
+    pub(super) tables: WriteTables<'t>,
+    pub(super) counters: Counters,
+    pub(super) gathered: Gathered,
     /// The last bucket that was doubted in all tables, in this transaction.
     doubted: Option<u64>,
-    is_dirty: bool,
+    pub(super) is_dirty: bool,
 }
 
 impl<'t> HasTables for Change<'t> {
@@ -270,7 +270,7 @@ impl<'t> Change<'t> {
             number = self.counters.eligible_number;
             self.tables.eligible.put(&(minidvodb.group.as_str(), number), &minidvodb.id.0)?;
         }
-        let record = MinidvodbRecord::with_number(minidvodb, number);
+        let record = MinidvodbRecord::<&str>::of(minidvodb, number);
         let bytes = encode(&Place::new(tables::MINIDVODBS.name(), minidvodb.id), &record)?;
         self.tables.minidvodbs.put(&minidvodb.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
@@ -387,7 +387,7 @@ impl<'t> Change<'t> {
     }
 
     /// Lets a bucket of ids be compared row by row at the next sync, in every table.
-    fn doubt_bucket(&mut self, bucket: u64) -> Result<(), Failure> {
+    pub(super) fn doubt_bucket(&mut self, bucket: u64) -> Result<(), Failure> {
         if self.doubted == Some(bucket) {
             return Ok(());
         }
@@ -428,11 +428,15 @@ impl<'t> Change<'t> {
 
     /// Writes what the row of a copy holds.
     fn put_row(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
-        let bytes = encode_value::<TableRowRecord>(&Place::new(tables::SYNCED.name(), copy.id), row)?;
+        let bytes = encode(&Place::new(tables::SYNCED.name(), copy.id), &TableRowRecord::<&str>::of(row))?;
         self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
-        // A bucket whose rows are all gone has no sum there: that it had rows must be known here.
-        let bucket = (COPY_TABLE, copy.minidvodb_id.0 / BUCKET_IDS);
+        self.expect_rows(copy.minidvodb_id.0 / BUCKET_IDS)
+    }
+
+    /// A bucket whose rows are all gone has no sum there: that it had rows must be known here.
+    pub(super) fn expect_rows(&mut self, bucket: u64) -> Result<(), Failure> {
+        let bucket = (COPY_TABLE, bucket);
         let known = self.tables.buckets.table.get(&bucket)?.map(|known| known.value());
         if known.is_none_or(|known| known == EMPTY_SUM) {
             self.put_bucket(bucket, UNKNOWN_SUM)?;
@@ -542,26 +546,9 @@ impl<'t> Change<'t> {
         Ok(Ok(()))
     }
 
-    /// Writes a copy that a row of the database has become, under an id that was given a moment ago; both sides
-    /// are the same.
-    ///
-    /// # Errors
-    /// Damaged, where the machine has a copy of that minidvodb all the same.
-    pub fn put_adopted(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
-        if let Some(by) = self.copy_on(copy.minidvodb_id, &copy.machine)? {
-            return Err(twice(&PairTaken { copy: copy.id, by }));
-        }
-        self.put_indexed(None, copy)?;
-        self.put_row(copy, row)?;
-        if row.content != Content::of(copy) {
-            self.tables.ahead.put(&copy.id.0, &copy.minidvodb_id.0)?;
-        }
-        Ok(())
-    }
-
     /// Writes a copy and its indexes; those of `before` that it will not have are gone already.
     fn put_indexed(&mut self, before: Option<&Copy>, copy: &Copy) -> Result<(), Failure> {
-        let bytes = encode_value::<CopyRecord>(&Place::new(tables::COPIES.name(), copy.id), copy)?;
+        let bytes = encode(&Place::new(tables::COPIES.name(), copy.id), &CopyRecord::<&str>::of(copy))?;
         self.tables.copies.put(&copy.id.0, &bytes.as_slice())?;
         self.gathered.copy(before, Some(copy));
         self.tables.pairs.put(&(copy.minidvodb_id.0, copy.machine.as_str()), &copy.id.0)?;
@@ -644,10 +631,10 @@ impl<'t> Change<'t> {
     }
 }
 
-fn twice(taken: &PairTaken) -> Failure {
+pub(super) fn twice(taken: &PairTaken) -> Failure {
     Failure::Damaged(format!("copies {} and {} are of one minidvodb on one machine", taken.copy, taken.by))
 }
 
-fn pending_key(copy: &Copy) -> (&str, &str, u64) {
+pub(super) fn pending_key(copy: &Copy) -> (&str, &str, u64) {
     (copy.host.as_str(), copy.group.as_str(), copy.id.0)
 }

@@ -276,6 +276,11 @@ pub trait Look: HasTables {
         Ok(self.tables().minidvodbs().len()?)
     }
 
+    /// Whether there is no copy.
+    fn has_no_copies(&self) -> Result<bool, Failure> {
+        Ok(self.tables().copies().is_empty()?)
+    }
+
     /// How many copies have ever met their row.
     fn count_synced(&self) -> Result<u64, Failure> {
         Ok(self.tables().synced().len()?)

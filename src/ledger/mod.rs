@@ -6,6 +6,7 @@
 //! [`Change`]. Only this part imports redb. It knows the model, and nothing of passes, locks or transfers.
 
 mod backup;
+mod bulk;
 mod change;
 mod check;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod damage;
 #[cfg(test)]
 #[path = "../../tests/fuzz/ledger.rs"]
 mod fuzz;
+mod hash;
 mod look;
 mod migrations;
 mod open;

@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::Failure;
+use super::hash::hash_of;
 use crate::error::Error;
 use crate::faults::{Class, Fault};
 use crate::model::{
@@ -24,6 +24,8 @@ use crate::model::{
 
 const FRAME_VERSION: u8 = 1;
 const FRAME_BYTES: usize = 9;
+/// Most records have room in this.
+const RECORD_BYTES: usize = 384;
 
 /// The name of a record in error messages, and what its checksum is bound to.
 pub(super) struct Place<'a> {
@@ -42,27 +44,42 @@ impl<'a> Place<'a> {
 }
 
 fn checksum(place: &Place<'_>, payload: &[u8]) -> u64 {
-    let mut hasher = Xxh3::new();
-    for part in [place.table.as_bytes(), place.key.as_bytes(), &[FRAME_VERSION], payload] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.digest()
+    hash_of([place.table.as_bytes(), place.key.as_bytes(), &[FRAME_VERSION], payload])
 }
 
 /// The bytes of a record.
 pub(super) fn encode(place: &Place<'_>, record: &impl Serialize) -> Result<Vec<u8>, Failure> {
-    let payload = serde_json::to_vec(record)
+    let mut bytes = Vec::with_capacity(RECORD_BYTES);
+    append(place, record, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Appends the bytes of a record to others.
+pub(super) fn append(
+    place: &Place<'_>,
+    record: &impl Serialize,
+    bytes: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let at = bytes.len();
+    bytes.resize(at + FRAME_BYTES, FRAME_VERSION);
+    serde_json::to_writer(&mut *bytes, record)
         .map_err(|error| Error::bug(format!("record {} cannot be written: {error}", place.key)))?;
-    Ok(frame(place, &payload))
+    seal(place, &mut bytes[at..]);
+    Ok(())
+}
+
+/// Writes the checksum of a payload into the frame in front of it.
+fn seal(place: &Place<'_>, bytes: &mut [u8]) {
+    let (frame, payload) = bytes.split_at_mut(FRAME_BYTES);
+    frame[1..].copy_from_slice(&checksum(place, payload).to_le_bytes());
 }
 
 /// A payload with its version and its checksum in front.
+#[cfg(test)]
 pub(super) fn frame(place: &Place<'_>, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FRAME_BYTES + payload.len());
-    bytes.push(FRAME_VERSION);
-    bytes.extend_from_slice(&checksum(place, payload).to_le_bytes());
+    let mut bytes = vec![FRAME_VERSION; FRAME_BYTES];
     bytes.extend_from_slice(payload);
+    seal(place, &mut bytes);
     bytes
 }
 
@@ -97,6 +114,11 @@ pub(super) fn decode_value<R: Record>(place: &Place<'_>, bytes: &[u8]) -> Result
     decode::<R>(place, bytes)?.into_value().map_err(|why| place.damaged(why))
 }
 
+/// What a record says when it says nothing is left out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -123,29 +145,40 @@ fn verified(word: &str) -> Result<Verified, String> {
         .ok_or_else(|| format!("not verified by '{word}'"))
 }
 
+/// Its texts are borrowed where it is written, and its own where it was read.
 #[derive(Serialize, Deserialize)]
-pub(super) struct MinidvodbRecord {
+pub(super) struct MinidvodbRecord<T = String> {
     id: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    group: String,
-    path: String,
-    state: String,
-    #[serde(default)]
+    name: Option<T>,
+    group: T,
+    path: T,
+    state: T,
+    #[serde(default, skip_serializing_if = "is_default")]
     fault: i16,
     /// It has no row in minidvodbProcessed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     is_unprocessed: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     is_from_database: bool,
     /// Its number in the group's order of becoming eligible; 0: not eligible.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) eligible_number: u64,
 }
 
-impl MinidvodbRecord {
-    pub(super) fn with_number(value: &Minidvodb, eligible_number: u64) -> Self {
-        Self { eligible_number, ..Self::from_value(value) }
+impl<'a, T: From<&'a str>> MinidvodbRecord<T> {
+    pub(super) fn of(value: &'a Minidvodb, eligible_number: u64) -> Self {
+        Self {
+            id: value.id.0,
+            name: value.minidvodb_name.as_deref().map(T::from),
+            group: value.group.as_str().into(),
+            path: value.path.as_str().into(),
+            state: value.state.as_str().into(),
+            fault: value.processed_fault.unwrap_or_default(),
+            is_unprocessed: value.processed_fault.is_none(),
+            is_from_database: value.is_from_database,
+            eligible_number,
+        }
     }
 }
 
@@ -153,17 +186,7 @@ impl Record for MinidvodbRecord {
     type Value = Minidvodb;
 
     fn from_value(value: &Minidvodb) -> Self {
-        Self {
-            id: value.id.0,
-            name: value.minidvodb_name.clone(),
-            group: value.group.to_string(),
-            path: value.path.to_string(),
-            state: value.state.as_str().to_owned(),
-            fault: value.processed_fault.unwrap_or_default(),
-            is_unprocessed: value.processed_fault.is_none(),
-            is_from_database: value.is_from_database,
-            eligible_number: 0,
-        }
+        Self::of(value, 0)
     }
 
     fn into_value(self) -> Result<Minidvodb, String> {
@@ -541,24 +564,25 @@ impl Record for AuditRecord {
     }
 }
 
+/// Its texts are borrowed where it is written, and its own where it was read.
 #[derive(Serialize, Deserialize)]
-pub(super) struct CopyRecord {
+pub(super) struct CopyRecord<T = String> {
     id: u64,
     minidvodb_id: u64,
-    group: String,
-    host: String,
-    machine: String,
-    path: String,
-    name: String,
-    state: String,
+    group: T,
+    host: T,
+    machine: T,
+    path: T,
+    name: T,
+    state: T,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<FaultRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     publishing: Option<PublishingRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    verified: Option<String>,
+    verified: Option<T>,
     /// It may complete what has its final name.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     adopts: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recopy: Option<RecopyRecord>,
@@ -568,17 +592,17 @@ pub(super) struct CopyRecord {
     epoch_s: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dtime_s: Option<f32>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     attempts: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     last_attempt: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     tries: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     same_fault: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     interruptions: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     is_suspicious: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to_send_bytes: Option<u64>,
@@ -588,10 +612,8 @@ pub(super) struct CopyRecord {
     files: Option<u64>,
 }
 
-impl Record for CopyRecord {
-    type Value = Copy;
-
-    fn from_value(value: &Copy) -> Self {
+impl<'a, T: From<&'a str>> CopyRecord<T> {
+    pub(super) fn of(value: &'a Copy) -> Self {
         let (fault, publishing, verified) = match &value.state {
             CopyState::New { fault, publishing, .. } => (fault.as_ref(), *publishing, None),
             CopyState::Full { verified, published, fault, .. } => {
@@ -601,15 +623,15 @@ impl Record for CopyRecord {
         Self {
             id: value.id.0,
             minidvodb_id: value.minidvodb_id.0,
-            group: value.group.to_string(),
-            host: value.host.to_string(),
-            machine: value.machine.to_string(),
-            path: value.path.to_string(),
-            name: value.name.to_string(),
-            state: value.state_word().to_owned(),
+            group: value.group.as_str().into(),
+            host: value.host.as_str().into(),
+            machine: value.machine.as_str().into(),
+            path: value.path.as_str().into(),
+            name: value.name.as_str().into(),
+            state: value.state_word().into(),
             fault: fault.map(FaultRecord::from_value),
             publishing: publishing.as_ref().map(PublishingRecord::from_value),
-            verified: verified.map(|verified| verified.as_str().to_owned()),
+            verified: verified.map(|verified| verified.as_str().into()),
             adopts: value.adopts(),
             recopy: value.recopy().map(RecopyRecord::from_value),
             audit: value.audit().map(AuditRecord::from_value),
@@ -625,6 +647,14 @@ impl Record for CopyRecord {
             bytes: value.bytes,
             files: value.files,
         }
+    }
+}
+
+impl Record for CopyRecord {
+    type Value = Copy;
+
+    fn from_value(value: &Copy) -> Self {
+        Self::of(value)
     }
 
     fn into_value(self) -> Result<Copy, String> {
@@ -785,36 +815,43 @@ impl Record for DatabaseRecordRecord {
     }
 }
 
+/// Its texts are borrowed where it is written, and its own where it was read.
 #[derive(Serialize, Deserialize)]
-pub(super) struct TableRowRecord {
+pub(super) struct TableRowRecord<T = String> {
     id: u64,
     minidvodb_id: u64,
-    path: String,
-    host: String,
-    #[serde(default)]
+    path: T,
+    host: T,
+    #[serde(default, skip_serializing_if = "is_default")]
     fault: i16,
-    state: String,
+    state: T,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epoch_s: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dtime_s: Option<f32>,
 }
 
-impl Record for TableRowRecord {
-    type Value = TableRow;
-
-    fn from_value(value: &TableRow) -> Self {
+impl<'a, T: From<&'a str>> TableRowRecord<T> {
+    pub(super) fn of(value: &'a TableRow) -> Self {
         let content = &value.content;
         Self {
             id: value.id,
             minidvodb_id: value.minidvodb_id.0,
-            path: content.path.clone(),
-            host: content.host.clone(),
+            path: content.path.as_str().into(),
+            host: content.host.as_str().into(),
             fault: content.fault,
-            state: content.state.clone(),
+            state: content.state.as_str().into(),
             epoch_s: content.epoch.map(Timestamp::as_second),
             dtime_s: content.dtime_s,
         }
+    }
+}
+
+impl Record for TableRowRecord {
+    type Value = TableRow;
+
+    fn from_value(value: &TableRow) -> Self {
+        Self::of(value)
     }
 
     fn into_value(self) -> Result<TableRow, String> {

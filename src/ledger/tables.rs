@@ -4,12 +4,13 @@
 //! sum of their hashes, kept in the meta table, tell of an entry that was lost, changed or doubled.
 //! Records are `&[u8]` framed by `records`; indexes hold plain keys.
 
-use redb::{Key, ReadableTable, Table, TableDefinition, TableHandle, Value, WriteTransaction};
+use redb::{CursorError, Key, ReadableTable, Table, TableDefinition, TableHandle, Value, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use xxhash_rust::xxh3::Xxh3;
+use std::ops::Bound;
 
 use super::Failure;
+use super::hash::hash_of;
 
 /// What belongs to the whole ledger: schema version, ledger id, counters, stages, digests.
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta.1");
@@ -93,12 +94,7 @@ pub(crate) type Digests = BTreeMap<String, Digest>;
 
 /// The hash of one entry, its table's name included.
 fn entry_hash<K: Key, V: Value>(table: &str, key: &K::SelfType<'_>, value: &V::SelfType<'_>) -> u64 {
-    let mut hasher = Xxh3::new();
-    for part in [table.as_bytes(), K::as_bytes(key).as_ref(), V::as_bytes(value).as_ref()] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.digest()
+    hash_of([table.as_bytes(), K::as_bytes(key).as_ref(), V::as_bytes(value).as_ref()])
 }
 
 /// The digest of a table as it is, by reading all of it.
@@ -155,6 +151,37 @@ impl<'t, K: Key + 'static, V: Value + 'static> Tracked<'t, K, V> {
         }
         self.digest.add(new);
         Ok(())
+    }
+
+    /// Writes entries in the order of their keys; those whose key has an entry are left out, and their places
+    /// among the entries returned. The run between two entries of the table is written in one go, which is
+    /// several times faster than one by one.
+    pub(super) fn put_new<'e>(
+        &mut self,
+        entries: impl IntoIterator<Item = (K::SelfType<'e>, V::SelfType<'e>)>,
+    ) -> Result<Vec<usize>, Failure> {
+        let Self { table, name, digest } = self;
+        let mut taken = Vec::new();
+        let mut entries = entries.into_iter().enumerate().peekable();
+        while let Some((at, (key, _))) = entries.peek() {
+            if table.get(key)?.is_some() {
+                taken.push(*at);
+                entries.next();
+                continue;
+            }
+            let mut gap = table.lower_bound_mut(Bound::Included(key))?;
+            while let Some((_, (key, value))) = entries.peek() {
+                match gap.insert_before(key, value) {
+                    Ok(()) => digest.add(entry_hash::<K, V>(name, key, value)),
+                    Err(CursorError::UnorderedKey) => break,
+                    Err(CursorError::Storage(error)) => return Err(error.into()),
+                    Err(other) => return Err(Failure::Damaged(redb::Error::from(other).to_string())),
+                }
+                entries.next();
+            }
+            gap.close()?;
+        }
+        Ok(taken)
     }
 
     /// Removes the entry under a key; false when there was none.

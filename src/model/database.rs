@@ -249,6 +249,13 @@ impl Content {
             dtime_s: copy.dtime_s,
         }
     }
+
+    /// Whether a copy's row should hold just this.
+    pub fn is_of(&self, copy: &Copy) -> bool {
+        (self.path.as_str(), self.host.as_str(), self.fault, self.state.as_str())
+            == (copy.path.as_str(), copy.host.as_str(), copy.fault_code(), copy.state_word())
+            && (self.epoch, self.dtime_s) == (copy.epoch, copy.dtime_s)
+    }
 }
 
 impl fmt::Display for Content {

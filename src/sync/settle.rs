@@ -10,7 +10,7 @@ use super::{Machines, Report, Stopped};
 use crate::database::{Database, Trouble};
 use crate::ledger::{Change, Failure, Look as _};
 use crate::model::{
-    AbsolutePath, Content, Copy, CopyId, Host, HostRecord, LogEntry, Minidvodb, MinidvodbId, Stray, TableRow,
+    AbsolutePath, Content, Copy, CopyId, Group, Host, HostRecord, LogEntry, MinidvodbId, Name, Stray, TableRow,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Step, Winner};
@@ -124,6 +124,28 @@ pub(super) fn take_alone(
     })?)
 }
 
+/// Takes in the rows of minidvodbs that no copy is known of, which are in the order of the minidvodbs. Gives the
+/// rows back where something is known of one in between: another process has been here.
+pub(super) fn take_first<'m>(
+    context: &Context,
+    rows: Vec<TableRow>,
+    minidvodb_of: impl Fn(MinidvodbId) -> Option<(&'m Group, &'m Name)>,
+    not_taken: &HashMap<u64, String>,
+    report: &mut Report,
+) -> Result<Option<Vec<TableRow>>, Stopped> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
+    let ids = first.minidvodb_id.0..=last.minidvodb_id.0;
+    Ok(context.ledger.write(|change| {
+        if !change.has_no_copies_of(ids)? {
+            return Ok(Some(rows));
+        }
+        let mut taking = Taking::begin(change, context.now(), None)?;
+        taking.first(rows, minidvodb_of, not_taken)?;
+        report.add(taking.report);
+        Ok(None)
+    })?)
+}
+
 /// Whether a step must wait until the rows have been read again and locked: because it writes to the database,
 /// or decides against it, or would take away what another process has written there a moment ago.
 fn needs_database(step: &Step) -> bool {
@@ -183,7 +205,13 @@ impl<'a, 't> Taking<'a, 't> {
         let mut left = Vec::new();
         for step in steps {
             match step {
-                Step::Adopt(row) => self.adopt(minidvodb.as_ref(), &row, &mut left)?,
+                Step::Adopt(row) => {
+                    let Some(minidvodb) = &minidvodb else { continue };
+                    let (id, name) = (minidvodb.id, minidvodb.folder_name()?);
+                    if let Some(copy) = self.adopted(id, (&minidvodb.group, &name), &row, &mut left)? {
+                        self.change.put_adopted(&[(copy, row)])?;
+                    }
+                }
                 Step::Remember(id, row) => {
                     if let Some(copy) = self.change.copy(id)? {
                         self.change.put_synced(&copy, &row)?;
@@ -206,43 +234,75 @@ impl<'a, 't> Taking<'a, 't> {
         self.leave(id, &left)
     }
 
-    /// A row becomes a copy.
-    fn adopt(
+    /// The rows of minidvodbs that no copy is known of become copies, all at once.
+    fn first<'m>(
         &mut self,
-        minidvodb: Option<&Minidvodb>,
+        rows: Vec<TableRow>,
+        minidvodb_of: impl Fn(MinidvodbId) -> Option<(&'m Group, &'m Name)>,
+        not_taken: &HashMap<u64, String>,
+    ) -> Result<(), Failure> {
+        let mut adopted = Vec::with_capacity(rows.len());
+        let mut rows = rows.into_iter().peekable();
+        while let Some(row) = rows.next() {
+            let id = row.minidvodb_id;
+            let mut of_one = vec![row];
+            while let Some(more) = rows.next_if(|row| row.minidvodb_id == id) {
+                of_one.push(more);
+            }
+            let (minidvodb, not_taken) = (minidvodb_of(id), not_taken.get(&id.0).map(String::as_str));
+            if minidvodb.is_none() && not_taken.is_none() {
+                continue;
+            }
+            self.machines.spell(&mut of_one);
+            let mut left = Vec::new();
+            for step in merge::merge(of_one, &[], not_taken, |host| self.machines.get(host)) {
+                match (step, minidvodb) {
+                    (Step::Adopt(row), Some(minidvodb)) => {
+                        let copy = self.adopted(id, minidvodb, &row, &mut left)?;
+                        adopted.extend(copy.map(|copy| (copy, row)));
+                    }
+                    (Step::Leave(stray), _) => left.push(stray),
+                    _ => {}
+                }
+            }
+            if !left.is_empty() {
+                self.leave(id.0, &left)?;
+            }
+        }
+        self.change.put_adopted(&adopted)
+    }
+
+    /// The copy that a row becomes, if it can be one.
+    fn adopted(
+        &mut self,
+        minidvodb: MinidvodbId,
+        (group, name): (&Group, &Name),
         row: &TableRow,
         left: &mut Vec<Stray>,
-    ) -> Result<(), Failure> {
-        let Some(minidvodb) = minidvodb else { return Ok(()) };
+    ) -> Result<Option<Copy>, Failure> {
         let legal = Host::parse(&row.content.host)
             .and_then(|host| Ok((host, AbsolutePath::parse(&row.content.path)?)));
         let (host, path) = match legal {
             Ok(legal) => legal,
             Err(refused) => {
                 left.push(Stray::of(row, refused.to_string()));
-                return Ok(());
+                return Ok(None);
             }
         };
         let machine = self.machines.get(&host);
-        let queued = Copy::queued(
-            self.change.next_copy_id(),
-            minidvodb.id,
-            minidvodb.group.clone(),
-            host,
-            machine,
-            path,
-            minidvodb.folder_name()?,
-            self.now,
-        );
+        let id = self.change.next_copy_id();
+        let queued = Copy::queued(id, minidvodb, group.clone(), host, machine, path, name.clone(), self.now);
         match merge::take(&queued, row, |host| self.machines.get(host), self.now) {
             Ok(copy) => {
                 self.meet_host(&copy)?;
-                self.change.put_adopted(&copy, row)?;
                 self.report.came += 1;
+                Ok(Some(copy))
             }
-            Err(why) => left.push(Stray::of(row, why)),
+            Err(why) => {
+                left.push(Stray::of(row, why));
+                Ok(None)
+            }
         }
-        Ok(())
     }
 
     /// A host that only the database knows is named once, and then known, and off.

@@ -4,6 +4,8 @@
 //! remembered are read, and once a day all of them. Invariant: the sum of a bucket is remembered only when its
 //! rows, as they were in the moment it was taken, are what the ledger has.
 
+mod first;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
@@ -72,9 +74,10 @@ pub(super) fn survey(
 ) -> Result<Survey, Stopped> {
     let identity = database.identity()?;
     database.begin_reading()?;
-    let (groups, mut known, synced, doubts, ahead) = context.ledger.read(|ledger| {
-        let (groups, ahead) = (groups_of(ledger)?, ledger.minidvodbs_ahead()?);
-        Ok((groups, ledger.buckets()?, ledger.count_synced()?, ledger.doubts()?, ahead))
+    let (groups, mut known, synced, doubts, ahead, knows_nothing) = context.ledger.read(|ledger| {
+        let (groups, ahead, knows_nothing) =
+            (groups_of(ledger)?, ledger.minidvodbs_ahead()?, first::knows_nothing(ledger)?);
+        Ok((groups, ledger.buckets()?, ledger.count_synced()?, ledger.doubts()?, ahead, knows_nothing))
     })?;
     let names: Vec<String> = groups.iter().map(ToString::to_string).collect();
     let is_old = |at: Timestamp| context.now().as_second() - at.as_second() >= COMPARED_EVERY_S;
@@ -83,7 +86,6 @@ pub(super) fn survey(
         known.values_mut().for_each(|sum| *sum = UNKNOWN_SUM);
     }
     let takes_at_once = (synced == 0 || manner.accepts_deletions) && !manner.is_dry;
-    let sums = database.buckets()?;
     let mut look = Looking {
         context,
         groups: &groups,
@@ -98,13 +100,11 @@ pub(super) fn survey(
         lost: Vec::new(),
         report: Report::default(),
     };
-    let of = |table: u64, known: &Buckets| differing_buckets(table, &sums, known);
-    let mut runs = of(RUN, &known);
-    runs.append(&mut of(PROCESSED, &known));
-    look.at_minidvodbs(database, &runs, &sums)?;
-    let mut copies = of(COPY, &known);
-    copies.extend(look.news.iter().chain(look.not_taken.keys()).map(|id| id / BUCKET_IDS));
-    look.at_copies(database, &copies, &sums)?;
+    let (sums, runs, copies) = if knows_nothing && takes_at_once {
+        look.at_everything(database)?
+    } else {
+        look.at_what_differs(database, &known)?
+    };
     look.at_copies_ahead(database, &ahead)?;
     database.end_reading()?;
     let gone = look.count_gone(database)?;
@@ -227,7 +227,23 @@ struct Looking<'c> {
     report: Report,
 }
 
+/// The sums of all buckets; those of minidvodbRun and minidvodbProcessed that were read, and of minidvodbCopy.
+type Read = (Buckets, BTreeSet<u64>, BTreeSet<u64>);
+
 impl Looking<'_> {
+    /// Reads the buckets that are not as they were when both sides were the same.
+    fn at_what_differs(&mut self, database: &mut Database, known: &Buckets) -> Result<Read, Stopped> {
+        let sums = database.buckets()?;
+        let of = |table: u64| differing_buckets(table, &sums, known);
+        let mut runs = of(RUN);
+        runs.append(&mut of(PROCESSED));
+        self.at_minidvodbs(database, &runs, &sums)?;
+        let mut copies = of(COPY);
+        copies.extend(self.news.iter().chain(self.not_taken.keys()).map(|id| id / BUCKET_IDS));
+        self.at_copies(database, &copies, &sums)?;
+        Ok((sums, runs, copies))
+    }
+
     fn rows_at_once(&self) -> u64 {
         if self.takes_at_once { ROWS_TAKEN_AT_ONCE } else { ROWS_AT_ONCE }
     }
@@ -362,15 +378,20 @@ impl Looking<'_> {
                 Ok(Some(minidvodb))
             }
             Err(why) => {
-                self.not_taken.insert(id, format!("its minidvodb {id} is not taken: {why}"));
-                let why = format!("its row of minidvodbRun is not taken: {why}");
-                let stray = Stray { minidvodb_id: id, row_id: 0, host: String::new(), why };
+                let stray = self.refuse(id, &why);
                 if !ledger.strays_of(id)?.contains(&stray) {
                     self.strays.new.push(stray);
                 }
                 Ok(None)
             }
         }
+    }
+
+    /// Notes why a minidvodb can't be taken.
+    fn refuse(&mut self, id: u64, why: &str) -> Stray {
+        self.not_taken.insert(id, format!("its minidvodb {id} is not taken: {why}"));
+        let why = format!("its row of minidvodbRun is not taken: {why}");
+        Stray { minidvodb_id: id, row_id: 0, host: String::new(), why }
     }
 
     /// Every row of minidvodbCopy in some buckets.
@@ -432,11 +453,8 @@ impl Looking<'_> {
 
     fn at_rows_of_nothing(&mut self, database: &mut Database) -> Result<(), Stopped> {
         let known = self.context.ledger.read(|ledger| ledger.strays_of(0))?;
-        let mut found = Vec::new();
-        for (row_id, host) in database.rows_of_nothing()? {
-            let why = "its minidvodb_id is NULL, or no id".to_owned();
-            found.push(Stray { minidvodb_id: 0, row_id, host, why });
-        }
+        let found: Vec<Stray> =
+            database.rows_of_nothing()?.into_iter().map(|(id, host)| of_nothing(id, host)).collect();
         let is_in = |stray: &Stray, all: &[Stray]| all.iter().any(|other| other.row_id == stray.row_id);
         self.strays.gone.extend(known.iter().filter(|stray| !is_in(stray, &found)).cloned());
         self.strays.new.extend(found.into_iter().filter(|stray| !known.contains(stray)));
@@ -553,6 +571,11 @@ impl Looking<'_> {
         });
         keys.map(sum).chain(copies).collect()
     }
+}
+
+/// A row that belongs to no minidvodb.
+fn of_nothing(row_id: u64, host: String) -> Stray {
+    Stray { minidvodb_id: 0, row_id, host, why: "its minidvodb_id is NULL, or no id".to_owned() }
 }
 
 /// The minidvodbs that minidvodbRun is known not to have.
