@@ -183,7 +183,22 @@ impl Database {
             return Ok(Vec::new());
         }
         let lock = if to_write { " FOR UPDATE" } else { "" };
-        self.rows(&format!("{COPY} WHERE c.minidvodb_id IN ({}){lock}", listed(minidvodbs)), Params::Empty)
+        self.rows(&format!("{COPY} WHERE {}{lock}", one_of("c", minidvodbs)), Params::Empty)
+    }
+
+    /// The rows with a minidvodbcopy_id from this one on: it, minidvodb_id and destination_host.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn pairs_from(&mut self, first: u64) -> Result<Vec<(u64, u64, String)>, Trouble> {
+        let query = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.destination_host FROM minidvodbCopy c \
+                     WHERE c.minidvodbcopy_id >= ?";
+        let mut found = Vec::new();
+        for row in self.conn.exec_iter(query, (first,))? {
+            let mut columns = Columns::of(row?);
+            found.push((columns.natural()?, columns.natural()?, columns.text()?.unwrap_or_default()));
+        }
+        Ok(found)
     }
 
     /// The rows whose minidvodb_id is NULL or negative, which belong to no minidvodb: their ids and hosts.
@@ -262,7 +277,45 @@ pub(super) fn texts(texts: &[&str]) -> Params {
     Params::Positional(texts.iter().map(|text| Value::Bytes(text.as_bytes().to_vec())).collect())
 }
 
+/// A condition that an id is one of some, which are in order: what follows each other is one range, which costs
+/// the server much less than its ids one by one.
+fn one_of(table: &str, ids: &[u64]) -> String {
+    let (mut ranges, mut alone) = (Vec::new(), Vec::new());
+    for run in ids.chunk_by(|one, next| one + 1 == *next) {
+        match run {
+            [id] => alone.push(*id),
+            [first, .., last] => ranges.push(*first..last + 1),
+            [] => {}
+        }
+    }
+    if ranges.is_empty() {
+        return format!("{table}.minidvodb_id IN ({})", listed(&alone));
+    }
+    let ranges = within(table, &ranges);
+    if alone.is_empty() {
+        ranges
+    } else {
+        format!("({ranges} OR {table}.minidvodb_id IN ({}))", listed(&alone))
+    }
+}
+
 fn listed(ids: &[u64]) -> String {
     let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
     ids.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_follow_each_other_are_asked_for_as_a_range() {
+        assert_eq!(one_of("c", &[7]), "c.minidvodb_id IN (7)");
+        assert_eq!(one_of("c", &[7, 9]), "c.minidvodb_id IN (7, 9)");
+        assert_eq!(one_of("c", &[7, 8, 9]), "c.minidvodb_id BETWEEN 7 AND 9");
+        assert_eq!(
+            one_of("c", &[1, 3, 4, 6, 8, 9]),
+            "(c.minidvodb_id BETWEEN 3 AND 4 OR c.minidvodb_id BETWEEN 8 AND 9 OR c.minidvodb_id IN (1, 6))"
+        );
+    }
 }

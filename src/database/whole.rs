@@ -92,7 +92,8 @@ impl Database {
     ) -> Result<Result<(), Enough>, Trouble> {
         let places = vec!["?"; groups.len()].join(", ");
         // Which groups are the same is the database's to say.
-        let is_wanted = if groups.is_empty() { "0".to_owned() } else { format!("minidvodb_group IN ({places})") };
+        let is_wanted =
+            if groups.is_empty() { "0".to_owned() } else { format!("minidvodb_group IN ({places})") };
         let columns = "minidvodb_id, minidvodb_name, minidvodb_group, minidvodb_path, state";
         let params = if groups.is_empty() { Params::Empty } else { texts(groups) };
         let mut faults = faults.iter().copied().peekable();

@@ -50,14 +50,14 @@ impl Database {
         Ok(())
     }
 
-    /// Writes new rows, all or none.
+    /// Writes new rows, all or none; says the minidvodbcopy_id of the first of them.
     ///
     /// # Errors
     /// Also where one of them cannot be like that, or its minidvodb is not in minidvodbRun.
     pub fn insert_all<'r>(
         &mut self,
         rows: impl Iterator<Item = (MinidvodbId, &'r Content)>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<u64, Trouble> {
         let mut values = Vec::new();
         for (minidvodb, content) in rows {
             values.extend(cells_of(content).map_err(Trouble::Row)?);
@@ -65,7 +65,7 @@ impl Database {
         }
         let places = vec!["(?, ?, ?, ?, ?, ?, ?)"; values.len() / 7].join(", ");
         self.conn.exec_drop(format!("{INSERT} {places}"), Params::Positional(values))?;
-        Ok(())
+        Ok(self.conn.last_insert_id())
     }
 
     /// Writes a new row; says its minidvodbcopy_id.

@@ -266,6 +266,23 @@ pub trait Look: HasTables {
         bytes.map(|bytes| decode_value::<TableRowRecord>(&place, bytes.value())).transpose()
     }
 
+    /// Whether these rows are, to the letter, all that the copies of a minidvodb held at the last sync, and no copy
+    /// has changed since: then there is nothing to settle, which shows without reading the copies.
+    fn is_level(&self, minidvodb: u64, rows: &[TableRow]) -> Result<bool, Failure> {
+        let mut left = rows.len();
+        for entry in self.tables().pairs().range((minidvodb, "")..(minidvodb + 1, ""))? {
+            let id = entry?.1.value();
+            let place = Place::new(tables::SYNCED.name(), id);
+            let Some(bytes) = self.tables().synced().get(id)? else { return Ok(false) };
+            let synced = decode_value::<TableRowRecord>(&place, bytes.value())?;
+            if left == 0 || !rows.contains(&synced) || self.tables().ahead().get(id)?.is_some() {
+                return Ok(false);
+            }
+            left -= 1;
+        }
+        Ok(left == 0 && self.strays_of(minidvodb)?.is_empty())
+    }
+
     /// A number that is raised by whatever changes what the rows of the database mean here.
     fn doubts(&self) -> Result<u64, Failure> {
         Ok(self.counters()?.doubts)

@@ -55,11 +55,7 @@ pub(super) fn encode(place: &Place<'_>, record: &impl Serialize) -> Result<Vec<u
 }
 
 /// Appends the bytes of a record to others.
-pub(super) fn append(
-    place: &Place<'_>,
-    record: &impl Serialize,
-    bytes: &mut Vec<u8>,
-) -> Result<(), Failure> {
+pub(super) fn append(place: &Place<'_>, record: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), Failure> {
     let at = bytes.len();
     bytes.resize(at + FRAME_BYTES, FRAME_VERSION);
     serde_json::to_writer(&mut *bytes, record)

@@ -199,6 +199,22 @@ impl<'t, K: Key + 'static, V: Value + 'static> Tracked<'t, K, V> {
     }
 }
 
+impl Tracked<'_, u64, u64> {
+    /// Removes the entries under some keys, which are in order.
+    pub(super) fn remove_all(&mut self, keys: &[u64]) -> Result<(), Failure> {
+        let (Some(&first), Some(&last)) = (keys.first(), keys.last()) else { return Ok(()) };
+        let Self { table, name, digest } = self;
+        table.retain_in(first..=last, |key, value| {
+            let is_kept = keys.binary_search(&key).is_err();
+            if !is_kept {
+                digest.subtract(entry_hash::<u64, u64>(name, &key, &value));
+            }
+            is_kept
+        })?;
+        Ok(())
+    }
+}
+
 macro_rules! tables {
     ($($field:ident: $definition:ident, $key:ty, $value:ty;)*) => {
         /// All tables but the meta table, open for writing.

@@ -168,10 +168,7 @@ pub fn sync(
     survey::take_minidvodbs(context, &survey.lost, &mut report)?;
     survey::take_strays(context, &survey.strays, &mut report)?;
     let differing: Vec<u64> = survey.differing.iter().copied().collect();
-    for minidvodbs in differing.chunks(settle::AT_ONCE) {
-        context.check_stop()?;
-        report.add(settle::settle(context, database, minidvodbs, &survey.to_bury)?);
-    }
+    settle::settle_all(context, database, &differing, &survey.to_bury, &mut report)?;
     note_synced(context, record, &survey.met, &report)?;
     Ok(report)
 }

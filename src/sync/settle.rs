@@ -4,13 +4,17 @@
 //! remembered only after the server has kept it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, Report, Stopped};
 use crate::database::{Database, Trouble};
-use crate::ledger::{Change, Failure, Look as _};
+use crate::error::Result;
+use crate::ledger::{Change, Failure, Ledger, Look as _};
 use crate::model::{
-    AbsolutePath, Content, Copy, CopyId, Group, Host, HostRecord, LogEntry, MinidvodbId, Name, Stray, TableRow,
+    AbsolutePath, Content, Copy, CopyId, Group, Host, HostRecord, LogEntry, MinidvodbId, Name, Stray,
+    TableRow,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Step, Winner};
@@ -19,6 +23,8 @@ use crate::plan::merge::{self, Step, Winner};
 pub(super) const AT_ONCE: usize = 5000;
 /// So many rows are inserted by one statement.
 const ROWS_AT_ONCE: usize = 1000;
+/// So many rows become copies at once: few enough to stay in the processor's caches.
+const ADOPTED_AT_ONCE: usize = 4000;
 /// Why the copies of a minidvodb stay here.
 pub(super) const ABSENT: &str = "minidvodbRun does not have it, so copies of it stay here";
 /// A transaction that met another one is tried so often.
@@ -33,14 +39,74 @@ pub(super) struct Write {
     content: Content,
 }
 
-/// Settles some minidvodbs; where rows are gone, their copies are taken away only of those in `to_bury`, which
-/// the guard has agreed to.
+impl Write {
+    fn of(copy: &Copy, row: Option<u64>) -> Self {
+        Self { copy: copy.id, minidvodb: copy.minidvodb_id, row, content: Content::of(copy) }
+    }
+}
+
+/// Settles minidvodbs, which are in order; where rows are gone, their copies are taken away only of those in
+/// `to_bury`, which the guard has agreed to. What the server has kept of some is noted while it writes the next.
+pub(super) fn settle_all(
+    context: &Context,
+    database: &mut Database,
+    minidvodbs: &[u64],
+    to_bury: &BTreeSet<u64>,
+    report: &mut Report,
+) -> Result<(), Stopped> {
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(1);
+        let ledger = &context.ledger;
+        let noting = scope.spawn(move || {
+            let mut news = Vec::new();
+            for written in receiver {
+                news.extend(note(ledger, written)?);
+            }
+            Ok(news)
+        });
+        let mut settle_next = |minidvodbs: &[u64]| -> Result<bool, Stopped> {
+            context.check_stop()?;
+            let (more, written) = settle_there(context, database, minidvodbs, to_bury)?;
+            report.add(more);
+            // Whoever notes no more says why.
+            Ok(sender.send(written).is_ok())
+        };
+        let mut parts = minidvodbs.chunks(AT_ONCE);
+        let settled = loop {
+            match parts.next().map(&mut settle_next) {
+                Some(Ok(true)) => {}
+                None | Some(Ok(false)) => break Ok(()),
+                Some(Err(stopped)) => break Err(stopped),
+            }
+        };
+        drop(sender);
+        let noted: Result<Vec<String>> =
+            noting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        settled?;
+        report.notes.extend(noted?);
+        Ok(())
+    })
+}
+
+/// The same for some minidvodbs, in one transaction of the database.
 pub(super) fn settle(
     context: &Context,
     database: &mut Database,
     minidvodbs: &[u64],
     to_bury: &BTreeSet<u64>,
 ) -> Result<Report, Stopped> {
+    let (mut report, written) = settle_there(context, database, minidvodbs, to_bury)?;
+    report.notes.extend(note(&context.ledger, written)?);
+    Ok(report)
+}
+
+/// Settles some minidvodbs up to what the server has kept, which is still to be noted here.
+fn settle_there(
+    context: &Context,
+    database: &mut Database,
+    minidvodbs: &[u64],
+    to_bury: &BTreeSet<u64>,
+) -> Result<(Report, Written), Stopped> {
     let mut report = Report::default();
     for _ in 1..TRIES {
         match settle_once(context, database, minidvodbs, to_bury, &mut report) {
@@ -49,11 +115,11 @@ pub(super) fn settle(
                 let _ = database.roll_back();
                 return Err(error.into());
             }
-            other => return other.map(|()| report),
+            other => return other.map(|written| (report, written)),
         }
     }
-    settle_once(context, database, minidvodbs, to_bury, &mut report)?;
-    Ok(report)
+    let written = settle_once(context, database, minidvodbs, to_bury, &mut report)?;
+    Ok((report, written))
 }
 
 fn settle_once(
@@ -62,19 +128,24 @@ fn settle_once(
     minidvodbs: &[u64],
     to_bury: &BTreeSet<u64>,
     report: &mut Report,
-) -> Result<(), Stopped> {
+) -> Result<Written, Stopped> {
     database.begin_writing()?;
     let mut rows = by_minidvodb(database.copies_of(minidvodbs, true)?);
     for &id in minidvodbs {
         rows.entry(id).or_default();
     }
     let writes = take(context, rows, to_bury, report)?;
-    let Written { rows, absent } = write(database, writes, report)?;
+    let written = write(database, writes, report)?;
     database.commit()?;
+    Ok(written)
+}
+
+/// Notes what the server has kept; returns what is news of it.
+fn note(ledger: &Ledger, Written { rows, absent }: Written) -> Result<Vec<String>> {
     if rows.is_empty() && absent.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let news = context.ledger.write(|change| {
+    ledger.write(|change| {
         let mut news = Vec::new();
         for &minidvodb_id in &absent {
             let stray = Stray { minidvodb_id, row_id: 0, host: String::new(), why: ABSENT.to_owned() };
@@ -82,15 +153,9 @@ fn settle_once(
                 news.push(stray.to_string());
             }
         }
-        for (id, row) in &rows {
-            if let Some(copy) = change.copy(*id)? {
-                change.put_synced(&copy, row)?;
-            }
-        }
+        change.put_all_synced(rows)?;
         Ok(news)
-    })?;
-    report.notes.extend(news);
-    Ok(())
+    })
 }
 
 /// The ledger's side, in one transaction; returns what is to be written on the other.
@@ -192,10 +257,11 @@ impl<'a, 't> Taking<'a, 't> {
 
     fn minidvodb(&mut self, id: u64, rows: Vec<TableRow>, not_taken: Option<&String>) -> Result<(), Failure> {
         let known = known_of(self.change, id)?;
-        let minidvodb = self.change.minidvodb(MinidvodbId(id))?;
+        // Only rows ask for their minidvodb.
+        let minidvodb = if rows.is_empty() { None } else { self.change.minidvodb(MinidvodbId(id))? };
         let not_taken = match minidvodb {
-            Some(_) => None,
-            None => Some(why_not_taken(self.change, id, not_taken)?),
+            None if !rows.is_empty() => Some(why_not_taken(self.change, id, not_taken)?),
+            _ => None,
         };
         let steps = merge::merge(rows, &known, not_taken.as_deref(), |host| self.machines.get(host));
         if self.to_bury.is_none() && steps.iter().any(needs_database) {
@@ -223,7 +289,12 @@ impl<'a, 't> Taking<'a, 't> {
                     }
                 }
                 Step::Push(id, row) => self.write(id, Some(&row))?,
-                Step::Insert(id) => self.write(id, None)?,
+                Step::Insert(copy) => match known.iter().find(|known| known.copy.id == copy) {
+                    Some(known) if known.copy.epoch.is_some() => {
+                        self.writes.push(Write::of(&known.copy, None))
+                    }
+                    _ => self.write(copy, None)?,
+                },
                 Step::Conflict(id, row, winner) => self.conflict(id, &row, winner, &mut left)?,
                 Step::Bury(copy) if self.to_bury.is_some_and(|ids| ids.contains(&id)) => self.bury(copy)?,
                 Step::Bury(copy) => self.report.missing.push(copy),
@@ -241,7 +312,7 @@ impl<'a, 't> Taking<'a, 't> {
         minidvodb_of: impl Fn(MinidvodbId) -> Option<(&'m Group, &'m Name)>,
         not_taken: &HashMap<u64, String>,
     ) -> Result<(), Failure> {
-        let mut adopted = Vec::with_capacity(rows.len());
+        let mut adopted = Vec::with_capacity(ADOPTED_AT_ONCE + 1);
         let mut rows = rows.into_iter().peekable();
         while let Some(row) = rows.next() {
             let id = row.minidvodb_id;
@@ -267,6 +338,10 @@ impl<'a, 't> Taking<'a, 't> {
             }
             if !left.is_empty() {
                 self.leave(id.0, &left)?;
+            }
+            if adopted.len() >= ADOPTED_AT_ONCE {
+                self.change.put_adopted(&adopted)?;
+                adopted.clear();
             }
         }
         self.change.put_adopted(&adopted)
@@ -356,8 +431,7 @@ impl<'a, 't> Taking<'a, 't> {
             copy.touch(self.now);
             self.change.put_known_copy(&copy)?;
         }
-        let row = row.map(|row| row.id);
-        self.writes.push(Write { copy: id, minidvodb: copy.minidvodb_id, row, content: Content::of(&copy) });
+        self.writes.push(Write::of(&copy, row.map(|row| row.id)));
         Ok(())
     }
 
@@ -445,7 +519,7 @@ fn write(database: &mut Database, writes: Vec<Write>, report: &mut Report) -> Re
             break;
         }
         match database.insert_all(some.iter().map(|write| (write.minidvodb, &write.content))) {
-            Ok(()) => written.rows.extend(ids_of(database, some)?),
+            Ok(first) => written.rows.extend(ids_of(database, first, some)?),
             // One of them is refused: which one, and why, shows when each is sent alone.
             Err(Trouble::Row(_) | Trouble::NoMinidvodb) => {
                 for write in some {
@@ -483,17 +557,23 @@ fn one(
     Ok(())
 }
 
-/// The ids that the database gave to rows that were just inserted.
-fn ids_of(database: &mut Database, writes: Vec<Write>) -> Result<Vec<(CopyId, TableRow)>, Stopped> {
-    let minidvodbs: Vec<u64> = writes.iter().map(|write| write.minidvodb.0).collect();
-    let mut ids: HashMap<(u64, String), u64> = HashMap::new();
-    for row in database.copies_of(&minidvodbs, false)? {
+/// The ids that the database gave to rows that were just inserted, which are read: how it counts is its own affair.
+/// `first` is the first of them.
+fn ids_of(
+    database: &mut Database,
+    first: u64,
+    writes: Vec<Write>,
+) -> Result<Vec<(CopyId, TableRow)>, Stopped> {
+    let mut ids: HashMap<(u64, String), u64> = HashMap::with_capacity(writes.len());
+    for (row, minidvodb, host) in database.pairs_from(first)? {
         // The newest of a pair: an older one would have been seen before.
-        let id = ids.entry((row.minidvodb_id.0, row.content.host)).or_default();
-        *id = row.id.max(*id);
+        let id = ids.entry((minidvodb, host)).or_default();
+        *id = row.max(*id);
     }
     let rows = writes.into_iter().filter_map(|Write { copy, minidvodb, content, .. }| {
-        let id = *ids.get(&(minidvodb.0, content.host.clone()))?;
+        let pair = (minidvodb.0, content.host);
+        let id = *ids.get(&pair)?;
+        let content = Content { host: pair.1, ..content };
         Some((copy, TableRow { id, minidvodb_id: minidvodb, content }))
     });
     Ok(rows.collect())

@@ -100,10 +100,11 @@ pub(super) fn survey(
         lost: Vec::new(),
         report: Report::default(),
     };
+    let none = BTreeSet::new();
     let (sums, runs, copies) = if knows_nothing && takes_at_once {
         look.at_everything(database)?
     } else {
-        look.at_what_differs(database, &known)?
+        look.at_what_differs(database, &known, if synced == 0 && takes_at_once { &ahead } else { &none })?
     };
     look.at_copies_ahead(database, &ahead)?;
     database.end_reading()?;
@@ -231,8 +232,14 @@ struct Looking<'c> {
 type Read = (Buckets, BTreeSet<u64>, BTreeSet<u64>);
 
 impl Looking<'_> {
-    /// Reads the buckets that are not as they were when both sides were the same.
-    fn at_what_differs(&mut self, database: &mut Database, known: &Buckets) -> Result<Read, Stopped> {
+    /// Reads the buckets that are not as they were when both sides were the same. The minidvodbs in `to_settle`,
+    /// which have never met a row, are settled whatever is found, so where there is no row nothing need be compared.
+    fn at_what_differs(
+        &mut self,
+        database: &mut Database,
+        known: &Buckets,
+        to_settle: &BTreeSet<u64>,
+    ) -> Result<Read, Stopped> {
         let sums = database.buckets()?;
         let of = |table: u64| differing_buckets(table, &sums, known);
         let mut runs = of(RUN);
@@ -240,7 +247,7 @@ impl Looking<'_> {
         self.at_minidvodbs(database, &runs, &sums)?;
         let mut copies = of(COPY);
         copies.extend(self.news.iter().chain(self.not_taken.keys()).map(|id| id / BUCKET_IDS));
-        self.at_copies(database, &copies, &sums)?;
+        self.at_copies(database, &copies, &sums, to_settle)?;
         Ok((sums, runs, copies))
     }
 
@@ -400,6 +407,7 @@ impl Looking<'_> {
         database: &mut Database,
         buckets: &BTreeSet<u64>,
         sums: &Buckets,
+        to_settle: &BTreeSet<u64>,
     ) -> Result<(), Stopped> {
         for ranges in parts(buckets, COPY, sums, self.rows_at_once()) {
             self.context.check_stop()?;
@@ -408,7 +416,9 @@ impl Looking<'_> {
             self.context.ledger.read(|ledger| {
                 for range in &ranges {
                     for id in ledger.copied_ids(range.clone())? {
-                        rows.entry(id).or_default();
+                        if !to_settle.contains(&id) {
+                            rows.entry(id).or_default();
+                        }
                     }
                 }
                 for stray in
@@ -489,7 +499,7 @@ impl Looking<'_> {
             .read(|ledger| {
                 let machines = Machines::of(ledger)?;
                 while let Some((id, mut rows)) = rows.pop_first() {
-                    if !self.is_of_interest(ledger, id)? {
+                    if ledger.is_level(id, &rows)? || !self.is_of_interest(ledger, id)? {
                         continue;
                     }
                     machines.spell(&mut rows);

@@ -275,3 +275,37 @@ fn paths_as_long_as_the_column_come_and_go_in_many_rows() {
     assert_eq!(site.ipp.number(&whole), 700);
     site.expect_in_step();
 }
+
+#[test]
+fn the_sums_of_a_first_sync_are_those_that_the_server_makes() {
+    let (site, proxy) = Site::behind_proxy(2);
+    site.add_bare(3, 300);
+    site.add_bare_copies(3, 290, "ipp022", "full");
+    // Of other groups, of none, and with values that are written in more than one way.
+    site.ipp.add_run(400, "é \\ group", "/data/é".into(), "MERGED ");
+    site.ipp.add_run(401, "threepi ", "/data/other".into(), "new");
+    for values in [
+        "NULL, '/there', 'ipp022', 0, 'full', NULL, NULL",
+        "-7, '/there', 'ipp022', 0, 'full', '2011-05-02 03:04:05', 0.1",
+        "295, '/é\'\n', 'IPP030 ', -5, 'Full', '2011-05-02 03:04:05', 1e-30",
+        "295, '/there', 'ipp031', 32767, 'odd', NULL, 123456.789",
+        "400, '/there', 'ipp031', 0, 'new', NULL, 3.3e38",
+    ] {
+        let columns = "minidvodb_id, minidvodb_rsync_path, destination_host, fault, state, epoch, dtime";
+        site.ipp.sql(&format!(
+            "SET foreign_key_checks = 0; INSERT INTO minidvodbCopy ({columns}) VALUES ({values})"
+        ));
+    }
+    site.ok(&["sync"]);
+    let statements = || {
+        proxy.reset();
+        site.ok(&["sync"]).is_silent();
+        proxy.statements().len()
+    };
+    // Where a sum was another one, its rows would be read again, and the server's own noted.
+    let second = statements();
+    assert_eq!(second, statements());
+    site.ipp.change(77, "ipp022", "dtime = 2");
+    let ran = site.ok(&["sync"]);
+    assert!(ran.stdout.contains("1 changed here"), "{}", ran.stdout);
+}

@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use super::{
-    COPY, Looking, PROCESSED, RUN, Read, RunRow, Stopped, TableRow, by_minidvodb, minidvodb_of, of_nothing,
+    COPY, Looking, PROCESSED, RUN, Read, Stopped, TableRow, by_minidvodb, minidvodb_of, of_nothing,
     take_minidvodbs,
 };
 use crate::database::{Database, Seen, Trouble};
@@ -26,25 +26,30 @@ pub(super) fn knows_nothing(ledger: &Snapshot) -> Result<bool, Failure> {
 
 /// Rows that were read one after the other.
 enum Rows {
-    OfRuns(Vec<RunRow>),
+    OfRuns(Vec<Run>),
     OfCopies(Vec<TableRow>),
     OfNothing(Vec<(u64, String)>),
 }
 
+/// A minidvodb; or the id of one that can't be taken, and why.
+type Run = Result<Minidvodb, (u64, String)>;
+
 /// Gathers what is read until it is worth a transaction.
-#[derive(Default)]
-struct Gathering {
-    runs: Vec<RunRow>,
+struct Gathering<'g> {
+    groups: &'g [Group],
+    runs: Vec<Run>,
     copies: Vec<TableRow>,
     of_nothing: Vec<(u64, String)>,
 }
 
-impl Gathering {
+impl Gathering<'_> {
     /// Takes something that was read; false where nobody takes any more.
     fn see(&mut self, seen: Seen, sender: &SyncSender<Rows>) -> bool {
         match seen {
             Seen::Run(run) => {
-                self.runs.push(run);
+                // An id that is none names nothing that could be copied.
+                let Some(id) = u64::try_from(run.id).ok().filter(|&id| id > 0) else { return true };
+                self.runs.push(minidvodb_of(&run, self.groups).map_err(|why| (id, why)));
                 self.runs.len() < ROWS_AT_ONCE || self.send_runs(sender)
             }
             Seen::RowOfNothing(id, host) => {
@@ -69,7 +74,7 @@ impl Gathering {
 
     /// Sends what is left.
     fn finish(self, sender: &SyncSender<Rows>) {
-        let Self { runs, copies, of_nothing } = self;
+        let Self { runs, copies, of_nothing, .. } = self;
         // Whoever takes no more says why.
         let _ = [Rows::OfRuns(runs), Rows::OfCopies(copies), Rows::OfNothing(of_nothing)]
             .into_iter()
@@ -106,10 +111,10 @@ impl TakenIn {
 impl Looking<'_> {
     /// Reads everything, and takes it in.
     pub(super) fn at_everything(&mut self, database: &mut Database) -> Result<Read, Stopped> {
-        let groups: Vec<&str> = self.groups.iter().map(Group::as_str).collect();
+        let groups = self.groups;
         let sums = thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
-            let reader = scope.spawn(move || read(database, &groups, &sender));
+            let reader = scope.spawn(move || read(database, groups, &sender));
             let mut taken_in = TakenIn::default();
             // The reader ends when nobody receives any more.
             let taken = receiver.into_iter().try_for_each(|rows| self.take_in(rows, &mut taken_in));
@@ -126,7 +131,7 @@ impl Looking<'_> {
     fn take_in(&mut self, rows: Rows, taken_in: &mut TakenIn) -> Result<(), Stopped> {
         self.context.check_stop()?;
         match rows {
-            Rows::OfRuns(runs) => self.take_first_runs(&runs, taken_in),
+            Rows::OfRuns(runs) => self.take_first_runs(runs, taken_in),
             Rows::OfCopies(rows) => {
                 let of = |id| taken_in.get(id);
                 match settle::take_first(self.context, rows, of, &self.not_taken, &mut self.report)? {
@@ -141,14 +146,12 @@ impl Looking<'_> {
         }
     }
 
-    fn take_first_runs(&mut self, runs: &[RunRow], taken_in: &mut TakenIn) -> Result<(), Stopped> {
+    fn take_first_runs(&mut self, runs: Vec<Run>, taken_in: &mut TakenIn) -> Result<(), Stopped> {
         let mut minidvodbs = Vec::with_capacity(runs.len());
         for run in runs {
-            // An id that is none names nothing that could be copied.
-            let Some(id) = u64::try_from(run.id).ok().filter(|&id| id > 0) else { continue };
-            match minidvodb_of(run, self.groups) {
+            match run {
                 Ok(minidvodb) => minidvodbs.push(minidvodb),
-                Err(why) => {
+                Err((id, why)) => {
                     let stray = self.refuse(id, &why);
                     self.strays.new.push(stray);
                 }
@@ -170,11 +173,12 @@ impl Looking<'_> {
 /// Reads everything in a thread of its own; the sums of all buckets, unless nobody takes the rows any more.
 fn read(
     database: &mut Database,
-    groups: &[&str],
+    groups: &[Group],
     sender: &SyncSender<Rows>,
 ) -> Result<Option<Buckets>, Trouble> {
-    let mut gathering = Gathering::default();
-    let sums = database.everything(groups, |seen| gathering.see(seen, sender))?;
+    let mut gathering = Gathering { groups, runs: Vec::new(), copies: Vec::new(), of_nothing: Vec::new() };
+    let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
+    let sums = database.everything(&names, |seen| gathering.see(seen, sender))?;
     gathering.finish(sender);
     Ok(sums)
 }
