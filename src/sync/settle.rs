@@ -291,7 +291,7 @@ impl<'a, 't> Taking<'a, 't> {
                 Step::Push(id, row) => self.write(id, Some(&row))?,
                 Step::Insert(copy) => match known.iter().find(|known| known.copy.id == copy) {
                     Some(known) if known.copy.epoch.is_some() => {
-                        self.writes.push(Write::of(&known.copy, None))
+                        self.writes.push(Write::of(&known.copy, None));
                     }
                     _ => self.write(copy, None)?,
                 },

@@ -26,9 +26,9 @@ pub(super) fn knows_nothing(ledger: &Snapshot) -> Result<bool, Failure> {
 
 /// Rows that were read one after the other.
 enum Rows {
-    OfRuns(Vec<Run>),
-    OfCopies(Vec<TableRow>),
-    OfNothing(Vec<(u64, String)>),
+    Runs(Vec<Run>),
+    Copies(Vec<TableRow>),
+    WithoutMinidvodb(Vec<(u64, String)>),
 }
 
 /// A minidvodb; or the id of one that can't be taken, and why.
@@ -61,7 +61,7 @@ impl Gathering<'_> {
                 let is_next = self.copies.last().is_none_or(|last| last.minidvodb_id != row.minidvodb_id);
                 let is_full = is_next && self.copies.len() >= ROWS_AT_ONCE;
                 let goes_on = (self.runs.is_empty() || self.send_runs(sender))
-                    && (!is_full || sender.send(Rows::OfCopies(std::mem::take(&mut self.copies))).is_ok());
+                    && (!is_full || sender.send(Rows::Copies(std::mem::take(&mut self.copies))).is_ok());
                 self.copies.push(row);
                 goes_on
             }
@@ -69,14 +69,14 @@ impl Gathering<'_> {
     }
 
     fn send_runs(&mut self, sender: &SyncSender<Rows>) -> bool {
-        sender.send(Rows::OfRuns(std::mem::take(&mut self.runs))).is_ok()
+        sender.send(Rows::Runs(std::mem::take(&mut self.runs))).is_ok()
     }
 
     /// Sends what is left.
     fn finish(self, sender: &SyncSender<Rows>) {
         let Self { runs, copies, of_nothing, .. } = self;
         // Whoever takes no more says why.
-        let _ = [Rows::OfRuns(runs), Rows::OfCopies(copies), Rows::OfNothing(of_nothing)]
+        let _ = [Rows::Runs(runs), Rows::Copies(copies), Rows::WithoutMinidvodb(of_nothing)]
             .into_iter()
             .try_for_each(|rows| sender.send(rows));
     }
@@ -131,15 +131,15 @@ impl Looking<'_> {
     fn take_in(&mut self, rows: Rows, taken_in: &mut TakenIn) -> Result<(), Stopped> {
         self.context.check_stop()?;
         match rows {
-            Rows::OfRuns(runs) => self.take_first_runs(runs, taken_in),
-            Rows::OfCopies(rows) => {
+            Rows::Runs(runs) => self.take_first_runs(runs, taken_in),
+            Rows::Copies(rows) => {
                 let of = |id| taken_in.get(id);
                 match settle::take_first(self.context, rows, of, &self.not_taken, &mut self.report)? {
                     None => Ok(()),
                     Some(rows) => self.compare(by_minidvodb(rows)),
                 }
             }
-            Rows::OfNothing(rows) => {
+            Rows::WithoutMinidvodb(rows) => {
                 self.strays.new.extend(rows.into_iter().map(|(id, host)| of_nothing(id, host)));
                 Ok(())
             }
