@@ -23,7 +23,7 @@ use camino::Utf8PathBuf;
 use self::words::Word;
 use crate::error::{Error, Exit, Result};
 use crate::faults::Fault;
-use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Verify};
+use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Target, Verify};
 use crate::plan::by_hand::StateWord;
 
 /// Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
@@ -175,6 +175,9 @@ pub struct TargetAdd {
     /// limit what is sent, as rsync's --bwlimit: KiB a second, or with a suffix such as 20m; 0: no limit
     #[argh(option, from_str_fn(bwlimit), arg_name = "rate")]
     pub bwlimit: Option<String>,
+    /// send a minidvodb by so many streams at most, each over an ssh connection of its own (4)
+    #[argh(option, from_str_fn(streams), arg_name = "n")]
+    pub streams: Option<u8>,
 }
 
 /// stop copying a group to a host; its new copies are kept, shown as parked, and not served
@@ -905,6 +908,14 @@ fn bwlimit(text: &str) -> Result<String, String> {
     }
 }
 
+fn streams(text: &str) -> Result<u8, String> {
+    let most = Target::STREAMS_MAX;
+    text.parse::<u8>()
+        .ok()
+        .filter(|streams| (1..=most).contains(streams))
+        .ok_or_else(|| format!("'{}' is not a whole number of streams from 1 to {most}", text.escape_debug()))
+}
+
 fn stage(text: &str) -> Result<Stage, String> {
     match text {
         "queue" => Ok(Stage::Queue),
@@ -1284,6 +1295,8 @@ mod tests {
             &["target", "add", "ThreePi", "ipp0222", "/data/.minidvodbcopy/x"],
             &["target", "add", "ThreePi", "ipp0222", "/data", "--max-used", "101"],
             &["target", "add", "ThreePi", "ipp0222", "/data", "--bwlimit", "x"],
+            &["target", "add", "ThreePi", "ipp0222", "/data", "--streams", "0"],
+            &["target", "add", "ThreePi", "ipp0222", "/data", "--streams", "9"],
             &["target", "add", "Three/Pi", "ipp0222", "/data"],
             &["stage", "off", "walk"],
             &["list", "--state", "old"],

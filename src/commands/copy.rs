@@ -71,6 +71,7 @@ fn remember(
             return Ok(());
         }
     }
-    let add = TargetAdd { group, host, path, max_used: None, verify: None, deadline: None, bwlimit: None };
+    let (max_used, verify, deadline, bwlimit, streams) = (None, None, None, None, None);
+    let add = TargetAdd { group, host, path, max_used, verify, deadline, bwlimit, streams };
     target::add(context, &add)
 }

@@ -12,6 +12,7 @@ use crate::lock::PassLock;
 use crate::model::{Copy, Phase};
 use crate::plan::forecast;
 use crate::transfer::rsync::Glance;
+use crate::transfer::stream::Outlook;
 use crate::ui;
 use crate::ui::screen::{Looks, Screen};
 
@@ -76,11 +77,11 @@ impl Show {
         self.screen.show_phase(phase.as_str(), total_bytes);
     }
 
-    /// Many small files go out as one stream.
-    pub(super) fn streamed(&mut self, lock: &mut PassLock, bytes: u64) {
-        lock.show_sent(bytes);
-        self.sums.sent_bytes = bytes;
-        self.show_bytes(bytes, || None);
+    /// Files go out as tars.
+    pub(super) fn streamed(&mut self, lock: &mut PassLock, outlook: Outlook<'_>) {
+        lock.show_sent(outlook.bytes);
+        self.sums.sent_bytes = outlook.bytes;
+        self.show_bytes(outlook.bytes, || outlook.file.map(<[u8]>::to_vec));
     }
 
     /// rsync sends from a folder, when so many bytes of it had been sent before.
