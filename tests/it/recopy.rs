@@ -1172,6 +1172,31 @@ fn read_only_folders_change_places_for_a_user_without_privileges() {
     }
 }
 
+#[test]
+fn a_killed_recopy_of_read_only_folders_goes_on_for_a_user_without_privileges() {
+    let mut world = World::new();
+    let source = world.make("ThreePi.1", Shape::tiny());
+    world.import(&[(1, "ThreePi", &source)]);
+    let bin = Way::Renames.mv(&world);
+    let gate = Gate::around(&world, "mv", &bin.join("mv"), "*' -nT -- ./ThreePi.1 '*", &Hold::Before);
+    slow::give_away(&world);
+    set_modes(&source, 0o555);
+    world.ok(&["copy", "ThreePi", HERE, world.there().as_str()]);
+    set_modes(&source, 0o755);
+    dvo::update(&source, 6).unwrap();
+    slow::give_away(&world);
+    set_modes(&source, 0o555);
+    world.set("PATH", &gate.path());
+    let pass = world.start(&["recopy", "1"]);
+    gate.wait(1);
+    slow::kill_alone(pass);
+    gate.open();
+    world.ok(&["run"]).is_silent();
+    slow::expect_only(&world, &["ThreePi.1"]);
+    let mode = fs::metadata(world.there().join("ThreePi.1")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o555);
+}
+
 /// Lets nobody write to a tree, or its owner again.
 #[track_caller]
 fn set_modes(folder: &Utf8Path, mask: u32) {
