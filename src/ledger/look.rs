@@ -487,6 +487,15 @@ pub trait Look: HasTables {
         Ok(())
     }
 
+    /// The copies that are to be made, wherever they go, by id: as many numbers as there are such copies.
+    fn to_be_made(&self) -> Result<Vec<CopyId>, Failure> {
+        let entries = self.tables().pending().iter()?;
+        let mut ids =
+            entries.map(|entry| Ok(CopyId(entry?.0.value().2))).collect::<Result<Vec<_>, Failure>>()?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     /// How many copies of a host and group are pending.
     fn count_pending(&self, host: &Host, group: &Group) -> Result<u64, Failure> {
         let (host, group) = (host.as_str(), group.as_str());
