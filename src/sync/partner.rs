@@ -66,6 +66,11 @@ impl Partner {
         Ok(partner)
     }
 
+    /// The same database for another job, which makes its own connections when it needs them.
+    pub fn another(&self) -> Self {
+        Self { record: self.record.clone(), ..Self::default() }
+    }
+
     /// Takes the lock for a machine and group, if nobody has it.
     ///
     /// # Errors
