@@ -4,7 +4,8 @@
 //! the last good one. What is replaced is kept.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -17,6 +18,10 @@ use crate::error::{Error, IoContext, Result};
 const KEPT: usize = 7;
 /// A backup this old is due for the next; a little less than a day, for passes that come a bit early.
 const DAY_S: i64 = 24 * 3600 - 600;
+/// A file is compacted when so much of what it takes of the disk is free: a change of all that there is leaves half.
+const FREE_MAX_PERCENT: u64 = 33;
+/// A smaller one is not worth it; while a larger one is compacted, others would wait for longer than they do.
+const COMPACTED_BYTES: RangeInclusive<u64> = 16 << 20..=256 << 20;
 const PREFIX: &str = "ledger-";
 const SUFFIX: &str = ".redb";
 const STAMP: &str = "%Y%m%dT%H%M%SZ";
@@ -30,7 +35,8 @@ impl Ledger {
         self.read(super::Snapshot::check_all)
     }
 
-    /// Once a day: the full check, then a backup, and the oldest ones go. Nothing where there is no ledger.
+    /// Once a day: the full check, then a backup, and the oldest ones go; and the file is made small again, where
+    /// that pays. Nothing where there is no ledger.
     ///
     /// # Errors
     /// As [`Ledger::read`]; 78 where the backup can't be written.
@@ -47,7 +53,36 @@ impl Ledger {
         self.check()?;
         let stamp = now.strftime(STAMP).to_string();
         self.explain(self.back_up(&stamp))?;
-        self.drop_oldest()
+        self.drop_oldest()?;
+        if self.explain(self.is_wasteful())? {
+            match self.compact() {
+                Ok((before, after)) => tracing::info!("ledger compacted, from {before} bytes to {after}"),
+                // It works as it is: a disk that is full must not end a pass. Damage does.
+                Err(error) => {
+                    tracing::warn!("the ledger could not be compacted: {error}");
+                    self.check()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file takes much more of the disk than what is in it: after very many changes at once. What it has
+    /// free is used again by later changes, so that otherwise it does not grow.
+    fn is_wasteful(&self) -> Result<bool, Failure> {
+        let meta = fs::metadata(&self.file).or_configuration(&self.file)?;
+        // Without the holes that nothing was ever written to.
+        let on_disk = meta.blocks() * 512;
+        if !COMPACTED_BYTES.contains(&on_disk) {
+            return Ok(false);
+        }
+        let db = open_for_writing(self, false)?;
+        let txn = db.begin_write()?;
+        let used = txn.stats()?;
+        txn.abort()?;
+        db.close()?;
+        let free = on_disk.saturating_sub(used.allocated_pages() * used.page_size() as u64);
+        Ok(free > on_disk / 100 * FREE_MAX_PERCENT)
     }
 
     /// Copies the ledger to `backup/ledger-STAMP.redb`.
