@@ -4,6 +4,7 @@
 //! the last good one. What is replaced is kept.
 
 use std::fs;
+use std::io::{ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 
@@ -124,7 +125,7 @@ impl Ledger {
             .tempfile_in(folder)
             .or_configuration(format!("cannot write into {folder}"))?;
         let mut source = fs::File::open(&self.file).or_configuration(format!("cannot read {}", self.file))?;
-        std::io::copy(&mut source, &mut temporary)
+        copy_with_holes(&mut source, temporary.as_file_mut())
             .or_configuration(format!("cannot copy the ledger to {to}"))?;
         drop(db);
         temporary.as_file().sync_all().or_configuration(format!("cannot flush {to}"))?;
@@ -181,7 +182,8 @@ impl Ledger {
             .tempfile_in(state_dir)
             .or_configuration(format!("cannot write into {state_dir}"))?;
         let mut source = fs::File::open(from).or_configuration(format!("cannot read {from}"))?;
-        std::io::copy(&mut source, &mut candidate).or_configuration(format!("cannot copy {from}"))?;
+        copy_with_holes(&mut source, candidate.as_file_mut())
+            .or_configuration(format!("cannot copy {from}"))?;
         candidate.as_file().sync_all().or_configuration(format!("cannot flush the copy of {from}"))?;
         let candidate_file = Utf8PathBuf::try_from(candidate.path().to_owned()).map_err(Error::bug)?;
         let sound = Self {
@@ -234,6 +236,28 @@ impl Ledger {
     }
 }
 
+/// Copies a file. Where it has nothing but zeros the copy has a hole: a ledger's file grows by as much as it has, and
+/// what of that was never written to takes no room on a disk.
+pub(super) fn copy_with_holes(from: &mut impl Read, to: &mut fs::File) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut bytes = 0;
+    loop {
+        let count = match from.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if count == 0 {
+            return to.set_len(bytes);
+        }
+        bytes += count as u64;
+        if buffer[..count].iter().all(|&byte| byte == 0) {
+            to.seek(SeekFrom::Start(bytes))?;
+        } else {
+            to.write_all(&buffer[..count])?;
+        }
+    }
+}
+
 /// A name that nothing in the folder has: `STEM.redb`, or with a number.
 fn free_name(folder: &Utf8Path, stem: &str) -> Utf8PathBuf {
     let named = |number: u32| match number {
@@ -249,4 +273,25 @@ fn made_at(path: &Utf8Path) -> Option<Timestamp> {
     let stamp = stem.strip_prefix(PREFIX).or_else(|| stem.strip_prefix("by-hand-"))?;
     let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp.get(..16)?).ok()?;
     jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_the_holes_of_what_was_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let mut file = fs::File::create(&from).unwrap();
+        file.write_all(b"first").unwrap();
+        file.seek(SeekFrom::Start(8 << 20)).unwrap();
+        file.write_all(b"middle").unwrap();
+        // It ends with a hole that is no whole buffer.
+        file.set_len((16 << 20) + 5).unwrap();
+        copy_with_holes(&mut fs::File::open(&from).unwrap(), &mut fs::File::create(&to).unwrap()).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        let on_disk = fs::metadata(&to).unwrap().blocks() * 512;
+        assert!(on_disk <= 1 << 20, "{on_disk} bytes of the disk");
+    }
 }
