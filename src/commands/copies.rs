@@ -42,7 +42,7 @@ pub(super) enum Among {
 }
 
 impl Among {
-    /// The ids of a set that has them all, in their order; none where that is all there are.
+    /// The ids of a set that has them all, in their order; none where all there are must be gone through.
     pub(super) fn ids(self, ledger: &impl Look) -> Result<Option<Vec<CopyId>>, Failure> {
         let is_indexed = match self {
             Self::All => false,
@@ -53,7 +53,7 @@ impl Among {
                 !ledger.tallies()?.iter().any(|tally| is_of_audit(tally) && tally.copies > 0)
             }
         };
-        is_indexed.then(|| ledger.to_be_made()).transpose()
+        if is_indexed { ledger.to_be_made() } else { Ok(None) }
     }
 
     /// Shows each of them, and maybe others, to `see`, by id.

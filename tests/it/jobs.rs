@@ -224,9 +224,14 @@ fn the_limit_is_for_all_jobs_together() {
 #[test]
 fn a_dry_run_is_the_same_with_any_number_of_jobs() {
     let world = world_of(Shape::tiny(), 1, &[]);
-    let one = world.ok(&["run", "--dry-run"]);
-    let many = world.ok(&["run", "--dry-run", "--jobs", "64"]);
-    assert_eq!((one.stdout, one.stderr), (many.stdout, many.stderr));
+    // How much is free changes from moment to moment.
+    let would = |words: &[&str]| {
+        let text = world.ok(words).stdout;
+        text.lines().filter(|line| line.contains(": would ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let one = would(&["run", "--dry-run"]);
+    assert_eq!(one.len(), 2);
+    assert_eq!(would(&["run", "--dry-run", "--jobs", "64"]), one);
     assert_eq!(world.list().len(), 0);
 }
 
