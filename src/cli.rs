@@ -15,6 +15,7 @@ pub mod script;
 pub mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::num::NonZeroU8;
 use std::path::Path;
 
 use argh::FromArgs;
@@ -96,6 +97,9 @@ pub struct Run {
     /// try at most so many copies
     #[argh(option, from_str_fn(limit))]
     pub limit: Option<u64>,
+    /// serve so many machines at once, from 1 to 64; else 1
+    #[argh(option, from_str_fn(jobs))]
+    pub jobs: Option<NonZeroU8>,
     /// say what would be queued and copied, and whether there is room; change nothing
     #[argh(switch)]
     pub dry_run: bool,
@@ -809,6 +813,15 @@ fn address(text: &str) -> Result<Address, String> {
 
 fn limit(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("the limit '{}' is not a whole number", text.escape_debug()))
+}
+
+/// Each job has a connection of its own, with its processes and their pipes.
+const JOBS_MAX: u8 = 64;
+
+fn jobs(text: &str) -> Result<NonZeroU8, String> {
+    let jobs = text.parse::<NonZeroU8>().ok().filter(|jobs| jobs.get() <= JOBS_MAX);
+    let what = text.escape_debug();
+    jobs.ok_or_else(|| format!("the number of jobs '{what}' is not a whole number from 1 to {JOBS_MAX}"))
 }
 
 fn host(text: &str) -> Result<Host, String> {

@@ -137,7 +137,6 @@ impl Pass<'_> {
             change.put_attempt(&copy, &attempt)?;
             Ok(Some((copy, Some(attempt), change.ledger_id()?, Roots(change.source_roots()?))))
         })?;
-        self.summary.tried += 1;
         let Some((copy, attempt, ledger_id, roots)) = begun else { return Ok(Scope::Copy) };
         let Some(attempt) = attempt else {
             self.say_collision(&copy)?;
@@ -402,7 +401,7 @@ impl<'p> Run<'_, 'p> {
     ) -> Result<(), Halt> {
         let partial = source.free_name(PARTIAL);
         let need = source.need(staged, &partial, view.room.block_bytes);
-        let own = std::process::id();
+        let own = Some(&*self.pass.lock);
         let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
         tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
         retry::note_progress(&mut self.copy, need.bytes);

@@ -4,6 +4,7 @@
 
 mod figures;
 mod idle;
+mod ledger;
 mod resources;
 mod sync;
 mod transfer;
@@ -17,7 +18,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::target_dir;
 
 /// measure: `bench transfer` against rsync alone, `bench idle` for passes with nothing to do, `bench sync`
-/// against what the database server alone needs, `bench resources` for memory
+/// against what the database server alone needs, `bench resources` for memory, `bench ledger` for a huge ledger
+/// against a small one
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Bench {
@@ -30,6 +32,7 @@ pub(crate) struct Bench {
 enum What {
     Transfer(transfer::Transfer),
     Idle(idle::Idle),
+    Ledger(ledger::Ledger),
     Sync(sync::Sync),
     Resources(resources::Resources),
 }
@@ -39,6 +42,7 @@ impl Bench {
         match &self.what {
             What::Transfer(transfer) => transfer.run(),
             What::Idle(idle) => idle.run(),
+            What::Ledger(ledger) => ledger.run(),
             What::Sync(sync) => sync.run(),
             What::Resources(resources) => resources.run(),
         }
