@@ -84,6 +84,7 @@ pub fn carry(
 ) -> io::Result<()> {
     let devices = [open(names[0])?, open(names[1])?];
     let mut directions = [Direction::new(wire), Direction::new(wire)];
+    let mut buffer = vec![0; LARGEST_PACKET_BYTES];
     let began = Instant::now();
     ready()?;
     loop {
@@ -97,7 +98,7 @@ pub fn carry(
             return Ok(());
         }
         for (direction, from) in directions.iter_mut().zip(&devices) {
-            read_packets(direction, from, began)?;
+            read_packets(direction, from, &mut buffer, began)?;
         }
     }
 }
@@ -124,10 +125,14 @@ fn wait(
     }
 }
 
-fn read_packets(direction: &mut Direction, from: &SyncDevice, began: Instant) -> io::Result<()> {
-    let mut buffer = [0; LARGEST_PACKET_BYTES];
+fn read_packets(
+    direction: &mut Direction,
+    from: &SyncDevice,
+    buffer: &mut [u8],
+    began: Instant,
+) -> io::Result<()> {
     for _ in 0..PACKETS_AT_ONCE {
-        match from.recv(&mut buffer) {
+        match from.recv(buffer) {
             Ok(bytes) => {
                 direction.accept(began.elapsed(), &buffer[..bytes]);
             }

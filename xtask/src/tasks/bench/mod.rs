@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is compared is measured in turn, on the same machine, in the same run; every sample is shown.
 
+mod delay_line;
 mod figures;
 mod idle;
 mod resources;
@@ -16,13 +17,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::target_dir;
 
-/// measure: `bench transfer` against rsync alone, `bench idle` for passes with nothing to do, `bench sync`
-/// against what the database server alone needs, `bench resources` for memory
+/// measure: without a name all that has to do with speed, one after the other; `bench transfer` against rsync,
+/// fpsync, rclone and tar, `bench idle` for the start and passes with nothing to do, `bench sync` against what the
+/// database server alone needs, `bench resources` for memory
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Bench {
     #[argh(subcommand)]
-    what: What,
+    what: Option<What>,
 }
 
 #[derive(FromArgs)]
@@ -32,17 +34,31 @@ enum What {
     Idle(idle::Idle),
     Sync(sync::Sync),
     Resources(resources::Resources),
+    DelayLine(delay_line::DelayLine),
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         match &self.what {
-            What::Transfer(transfer) => transfer.run(),
-            What::Idle(idle) => idle.run(),
-            What::Sync(sync) => sync.run(),
-            What::Resources(resources) => resources.run(),
+            None => run_all(),
+            Some(What::Transfer(transfer)) => transfer.run(),
+            Some(What::Idle(idle)) => idle.run(),
+            Some(What::Sync(sync)) => sync.run(),
+            Some(What::Resources(resources)) => resources.run(),
+            Some(What::DelayLine(delay_line)) => delay_line.run(),
         }
     }
+}
+
+/// Everything that has to do with speed, as it is without options.
+fn run_all() -> anyhow::Result<()> {
+    usual::<idle::Idle>()?.run()?;
+    usual::<transfer::Transfer>()?.run()
+}
+
+/// A part as it is when nothing is said about it.
+fn usual<Part: FromArgs>() -> anyhow::Result<Part> {
+    Part::from_args(&["bench"], &[]).map_err(|exit| anyhow::anyhow!(exit.output))
 }
 
 /// TMPDIR where it is set, else the target folder: /tmp may be small, or not a disk at all.
