@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use xtask::setup::{self, Tool};
 
 use super::figures::{Sample, Spread, mebibytes, time};
-use crate::tasks::build_release;
+use super::program_or_build;
 use crate::tasks::program::Program;
 
 /// time the start, and passes that have nothing to do
@@ -28,6 +28,9 @@ pub(crate) struct Idle {
     /// starts and passes that are timed in each situation (20)
     #[argh(option, default = "20")]
     runs: u32,
+    /// the program; else the release build of it is made
+    #[argh(option)]
+    binary: Option<Utf8PathBuf>,
 }
 
 pub(super) const GROUP: &str = "Idle";
@@ -41,7 +44,7 @@ impl Idle {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         setup::ensure_tools(&Tool::COPYING)?;
         ensure!(self.runs > 0, "--runs 0 measures nothing: give at least 1");
-        let binary = build_release()?;
+        let binary = program_or_build(self.binary.as_deref())?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir()?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
         let program = prepare(&top.join("resting"), binary.clone(), self.copies)?;

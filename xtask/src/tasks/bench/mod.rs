@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 use argh::FromArgs;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::target_dir;
+use super::{build_release, target_dir};
 
 /// measure: without a name all that has to do with speed, one after the other; `bench transfer` against rsync,
 /// fpsync, rclone and tar, `bench idle` for the start and passes with nothing to do, `bench sync` against what the
@@ -59,6 +59,14 @@ fn run_all() -> anyhow::Result<()> {
 /// A part as it is when nothing is said about it.
 fn usual<Part: FromArgs>() -> anyhow::Result<Part> {
     Part::from_args(&["bench"], &[]).map_err(|exit| anyhow::anyhow!(exit.output))
+}
+
+/// The program that is named, else the release build of it, made now.
+fn program_or_build(program: Option<&Utf8Path>) -> anyhow::Result<Utf8PathBuf> {
+    match program {
+        Some(program) => program.canonicalize_utf8().with_context(|| format!("{program}: cannot be found")),
+        None => build_release(),
+    }
 }
 
 /// TMPDIR where it is set, else the target folder: /tmp may be small, or not a disk at all.

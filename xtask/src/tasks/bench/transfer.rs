@@ -23,8 +23,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use xtask::dvo::Made;
 use xtask::setup::{self, Tool};
 
-use super::{check_room, place};
-use crate::tasks::build_release;
+use super::{check_room, place, program_or_build};
 use lab::{Lab, Outcome};
 use methods::{Method, Role};
 use rounds::Rounds;
@@ -69,8 +68,7 @@ impl Transfer {
         setup::ensure_tools(&Tool::COPYING)?;
         let place = place()?;
         check_room(&place, (1.5 * DISK_BYTES as f64 * self.scale) as u64, "--scale")?;
-        let binary =
-            self.binary.clone().map_or_else(build_release, |binary| Ok(binary.canonicalize_utf8()?))?;
+        let binary = program_or_build(self.binary.as_deref())?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir_in(place)?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
         println!("everything is in {top}, which is removed at the end");

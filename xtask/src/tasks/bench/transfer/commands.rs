@@ -41,7 +41,8 @@ impl Route<'_> {
         command
     }
 
-    /// Its own options for rsync. Left to itself it would make one part of a minidvodb: the jobs get eight.
+    /// Its own options for rsync. Left to itself it would make one part of a minidvodb: the jobs get eight. What it
+    /// says is not kept: without a terminal each job complains of that.
     pub(super) fn fpsync(&self, made: Made) -> Command {
         let mut command = Command::new("fpsync");
         let eighth = |count: u64| (count / 8).max(1).to_string();
@@ -51,7 +52,8 @@ impl Route<'_> {
             .args([&format!("{}/", self.source), &format!("{HOST}:{}/{NAME}/", self.destination)])
             .env("RSYNC_RSH", self.remote_shell(Cipher::Usual))
             .stdin(Stdio::null())
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
