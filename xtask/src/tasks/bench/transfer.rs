@@ -14,7 +14,6 @@ mod second;
 mod tables;
 mod trees;
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -110,10 +109,6 @@ impl Transfer {
             }
             None => true,
         });
-        println!(
-            "seconds of each round: {}",
-            methods.iter().map(|m| m.title()).collect::<Vec<_>>().join(" | ")
-        );
         if tree == Tree::Recopy {
             self.second_copies(lab, &methods, &mut rounds)?;
         } else {
@@ -143,14 +138,14 @@ impl Transfer {
         let standing = second::make_standing_copies(lab, methods)?;
         for round in 0..self.runs {
             let changed = trees::change(&lab.source(), u64::from(round))?;
-            println!("  changed: {} files, {} bytes", changed.files, changed.bytes);
+            println!("changed: {} files, {} bytes", changed.files, changed.bytes);
             self.round(round, methods, rounds, |method| second::update(lab, method, &standing))?;
         }
         Ok(())
     }
 
-    /// Lets every method have its turn, a different one first in each round, and prints the seconds in the order
-    /// of the table.
+    /// Lets every method have its turn, a different one first in each round, and prints its seconds at once: who
+    /// breaks off a long run still has them.
     fn round(
         &self,
         round: u32,
@@ -159,6 +154,7 @@ impl Transfer {
         mut copy: impl FnMut(Method) -> anyhow::Result<Outcome>,
     ) -> anyhow::Result<()> {
         rounds.begin();
+        println!("round {}, in seconds:", round + 1);
         let mut order = methods.to_vec();
         order.rotate_left(round as usize * 3 % methods.len().max(1));
         for method in order {
@@ -168,6 +164,7 @@ impl Transfer {
             match copy(method) {
                 Ok(Outcome::Done(measured)) => {
                     rounds.add(method, measured);
+                    println!("  {:8.2} {}", measured.wall_s, method.title());
                     if method.role() == Role::Peer && measured.wall_s > SLOW_S && self.runs > 1 {
                         rounds.note(method, format!("one run only, as it takes more than {SLOW_S:.0} s"));
                     }
@@ -180,9 +177,7 @@ impl Transfer {
                 }
                 Err(error) => return Err(error.context(method.title())),
             }
-            io::stdout().flush()?;
         }
-        println!("  round {}: {}", round + 1, rounds.last_walls(methods));
         Ok(())
     }
 }

@@ -72,16 +72,6 @@ impl Rounds {
             .min_by(|(_, a), (_, b)| a.total_cmp(b))
             .map(|(method, _)| method)
     }
-
-    /// The seconds of the last round, in this order of methods.
-    pub(super) fn last_walls(&self, methods: &[Method]) -> String {
-        let last = self.rounds.last();
-        let walls = methods.iter().map(|method| match last.and_then(|round| round.get(method)) {
-            Some(measured) => format!("{:.2}", measured.wall_s),
-            None => "-".to_owned(),
-        });
-        walls.collect::<Vec<_>>().join(" | ")
-    }
 }
 
 fn spread(figures: impl Iterator<Item = f64>) -> Option<Spread> {
@@ -140,11 +130,5 @@ mod tests {
         let rounds = of_walls(&[&[(Method::Rsync, 5.0), (Method::Tar, 6.0)]]);
         assert_eq!(rounds.fastest_peer(), Some(Method::Rsync));
         assert_eq!(Rounds::default().fastest_peer(), None);
-    }
-
-    #[test]
-    fn the_seconds_of_a_round_stand_in_the_order_asked_for() {
-        let rounds = of_walls(&[&[(Method::Tar, 4.0), (Method::Rsync, 5.0)]]);
-        assert_eq!(rounds.last_walls(&[Method::Rsync, Method::Rclone, Method::Tar]), "5.00 | - | 4.00");
     }
 }
