@@ -67,7 +67,7 @@ impl Place<'_> {
 
 /// What is needed at a destination: rsync, coreutils and findutils.
 pub(super) const TOOLS: &str = "rsync mv sync df stat find mkdir rmdir rm";
-/// While files arrive, the disk is told to write at this pace, in seconds.
+/// While files arrive, the disk is told to write at most so often, in seconds: one that takes longer does not rest.
 const FLUSH_EVERY_S: u32 = 1;
 /// Exit code of a script: the path is not the folder that was looked at.
 pub(super) const OTHER_FOLDER: i32 = 26;
@@ -503,10 +503,11 @@ pub fn flush_meanwhile(
 ( trap 'end=1' TERM
 while [ -z \"$end\" ]; do
   kill -0 $$ || exit
-  sleep {FLUSH_EVERY_S} & wait $!
-  [ -z \"$end\" ] || break
-  sync -f -- {} && continue
-  [ $? -le 128 ] || exit
+  sleep {FLUSH_EVERY_S} & pause=$!
+  sync -f -- {}; status=$?
+  [ -z \"$end\" ] || [ $status != 0 ] || break
+  [ $status != 0 ] || {{ wait $pause; continue; }}
+  [ $status -le 128 ] || exit
   trap '' TERM
   exec tail --pid=$$ -f /dev/null
 done
