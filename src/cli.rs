@@ -15,6 +15,7 @@ pub mod script;
 pub mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::num::NonZeroU8;
 use std::path::Path;
 
 use argh::FromArgs;
@@ -23,7 +24,7 @@ use camino::Utf8PathBuf;
 use self::words::Word;
 use crate::error::{Error, Exit, Result};
 use crate::faults::Fault;
-use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Verify};
+use crate::model::{AbsolutePath, Address, CopyId, Group, Host, Machine, MinidvodbId, Target, Verify};
 use crate::plan::by_hand::StateWord;
 
 /// Copies merged minidvodbs to other hosts, once for each machine, and knows afterwards what is where.
@@ -96,6 +97,9 @@ pub struct Run {
     /// try at most so many copies
     #[argh(option, from_str_fn(limit))]
     pub limit: Option<u64>,
+    /// serve so many machines at once, from 1 to 64; else 1
+    #[argh(option, from_str_fn(jobs))]
+    pub jobs: Option<NonZeroU8>,
     /// say what would be queued and copied, and whether there is room; change nothing
     #[argh(switch)]
     pub dry_run: bool,
@@ -175,6 +179,9 @@ pub struct TargetAdd {
     /// limit what is sent, as rsync's --bwlimit: KiB a second, or with a suffix such as 20m; 0: no limit
     #[argh(option, from_str_fn(bwlimit), arg_name = "rate")]
     pub bwlimit: Option<String>,
+    /// send a minidvodb by so many streams at most, each over an ssh connection of its own (4)
+    #[argh(option, from_str_fn(streams), arg_name = "n")]
+    pub streams: Option<u8>,
 }
 
 /// stop copying a group to a host; its new copies are kept, shown as parked, and not served
@@ -808,6 +815,15 @@ fn limit(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("the limit '{}' is not a whole number", text.escape_debug()))
 }
 
+/// Each job has a connection of its own, with its processes and their pipes.
+const JOBS_MAX: u8 = 64;
+
+fn jobs(text: &str) -> Result<NonZeroU8, String> {
+    let jobs = text.parse::<NonZeroU8>().ok().filter(|jobs| jobs.get() <= JOBS_MAX);
+    let what = text.escape_debug();
+    jobs.ok_or_else(|| format!("the number of jobs '{what}' is not a whole number from 1 to {JOBS_MAX}"))
+}
+
 fn host(text: &str) -> Result<Host, String> {
     Host::parse(text).map_err(|refused| refused.to_string())
 }
@@ -903,6 +919,14 @@ fn bwlimit(text: &str) -> Result<String, String> {
     } else {
         Err(format!("'{}' is not a rate such as 5000 or 20m", text.escape_debug()))
     }
+}
+
+fn streams(text: &str) -> Result<u8, String> {
+    let most = Target::STREAMS_MAX;
+    text.parse::<u8>()
+        .ok()
+        .filter(|streams| (1..=most).contains(streams))
+        .ok_or_else(|| format!("'{}' is not a whole number of streams from 1 to {most}", text.escape_debug()))
 }
 
 fn stage(text: &str) -> Result<Stage, String> {
@@ -1284,6 +1308,8 @@ mod tests {
             &["target", "add", "ThreePi", "ipp0222", "/data/.minidvodbcopy/x"],
             &["target", "add", "ThreePi", "ipp0222", "/data", "--max-used", "101"],
             &["target", "add", "ThreePi", "ipp0222", "/data", "--bwlimit", "x"],
+            &["target", "add", "ThreePi", "ipp0222", "/data", "--streams", "0"],
+            &["target", "add", "ThreePi", "ipp0222", "/data", "--streams", "9"],
             &["target", "add", "Three/Pi", "ipp0222", "/data"],
             &["stage", "off", "walk"],
             &["list", "--state", "old"],

@@ -62,6 +62,7 @@ impl Progress {
 #[derive(Debug)]
 pub struct PassLock {
     file: File,
+    path: Utf8PathBuf,
     progress: Progress,
     phase_began: Instant,
     written: Option<Instant>,
@@ -92,7 +93,7 @@ impl PassLock {
         let before = read(&file);
         let progress =
             Progress { pid: std::process::id(), machine: machine.to_string(), ..Progress::default() };
-        let mut lock = Self { file, progress, phase_began: Instant::now(), written: None, before };
+        let mut lock = Self { file, path, progress, phase_began: Instant::now(), written: None, before };
         lock.write();
         Ok(Ok(lock))
     }
@@ -263,13 +264,12 @@ pub fn running(state_dir: &Utf8Path) -> Vec<Running> {
     running
 }
 
-/// What the other passes to a machine still have to send; `own` is this process.
-pub fn reserved_by_others(state_dir: &Utf8Path, machine: &Machine, own: u32) -> Need {
+/// What whoever else copies to a machine still has to send: the other passes, and the other jobs of this one.
+pub fn reserved_by_others(state_dir: &Utf8Path, machine: &Machine, own: Option<&PassLock>) -> Need {
     let mut reserved = Need::default();
-    each_held(state_dir, |_, progress| {
-        if let Some(progress) =
-            progress.filter(|progress| progress.machine == machine.as_str() && progress.pid != own)
-        {
+    each_held(state_dir, |path, progress| {
+        let is_own = own.is_some_and(|own| own.path == path);
+        if let Some(progress) = progress.filter(|progress| progress.machine == machine.as_str() && !is_own) {
             reserved += Need {
                 bytes: progress.need_bytes.saturating_sub(progress.sent_bytes),
                 inodes: progress.need_inodes,
@@ -391,8 +391,8 @@ mod tests {
         lock.write();
         let holder = PassLock::try_take(state, &host, &group, &machine).unwrap().unwrap_err();
         assert!(holder.contains(&std::process::id().to_string()), "{holder}");
-        assert_eq!(reserved_by_others(state, &machine, 0), Need { bytes: 60, inodes: 3 });
-        assert_eq!(reserved_by_others(state, &machine, std::process::id()), Need::default());
+        assert_eq!(reserved_by_others(state, &machine, None), Need { bytes: 60, inodes: 3 });
+        assert_eq!(reserved_by_others(state, &machine, Some(&lock)), Need::default());
         drop(lock);
         assert!(held(state).is_empty());
         let next = PassLock::try_take(state, &host, &group, &machine).unwrap().unwrap();

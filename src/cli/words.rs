@@ -269,6 +269,7 @@ fn add_copy(given: &[&str]) -> Result<Word, String> {
         verify: None,
         deadline: None,
         bwlimit: None,
+        streams: None,
     }))
 }
 

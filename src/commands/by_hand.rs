@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 
+use super::copies::Among;
 use crate::error::{Error, Result};
 use crate::faults::Fault;
 use crate::ledger::{Change, Failure, Look};
@@ -25,8 +26,8 @@ const SHOWN: usize = 20;
 pub(super) enum Meant<'a> {
     /// This one.
     Copy(CopyId),
-    /// Those for which it says yes.
-    Each(&'a dyn Fn(&Copy) -> bool),
+    /// Those of some for which it says yes.
+    Each(Among, &'a dyn Fn(&Copy) -> bool),
 }
 
 /// A copy before and after.
@@ -108,11 +109,10 @@ pub(super) fn revert(context: &Context, is_meant: &dyn Fn(&Copy) -> bool, taken:
     let now = context.now();
     context.ledger.write(|change| {
         let mut reverted = Vec::new();
-        change.each_copy(|copy| {
+        Among::ToBeMade.each(change, |copy| {
             if copy.is_new() && copy.fault().is_some() && is_meant(&copy) {
                 reverted.push(copy);
             }
-            Ok(true)
         })?;
         for before in &reverted {
             let mut after = before.clone();
@@ -131,13 +131,12 @@ pub(super) fn revert(context: &Context, is_meant: &dyn Fn(&Copy) -> bool, taken:
 fn chosen(ledger: &impl Look, meant: Meant<'_>) -> Result<Vec<CopyId>, Failure> {
     match meant {
         Meant::Copy(id) => Ok(vec![id]),
-        Meant::Each(is_meant) => {
+        Meant::Each(among, is_meant) => {
             let mut chosen = Vec::new();
-            ledger.each_copy(|copy| {
+            among.each(ledger, |copy| {
                 if is_meant(&copy) {
                     chosen.push(copy.id);
                 }
-                Ok(true)
             })?;
             Ok(chosen)
         }

@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
-use crate::ledger::{Failure, Look as _, Snapshot};
-use crate::model::{Copy, CopyId};
+use crate::ledger::{Failure, Look, Snapshot};
+use crate::model::{Copy, CopyId, Kind, Tally};
 use crate::pass::Context;
 use crate::render::mdc::{Form, Listing};
 use crate::render::{self, Row};
@@ -20,12 +20,55 @@ const CHUNK: usize = 2_000;
 pub(super) struct Choice<'a> {
     /// This one alone.
     pub(super) id: Option<CopyId>,
+    /// Where they are looked for.
+    pub(super) among: Among,
     /// At most so many.
     pub(super) limit: Option<u64>,
     /// Those for which it says yes.
     pub(super) is_wanted: &'a dyn Fn(&Copy) -> bool,
     /// What holds where there is no ledger.
     pub(super) without_ledger: WithoutLedger,
+}
+
+/// Where copies are looked for: of a million, few are to be made, and these are in an index of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    /// All of them.
+    All,
+    /// Those that are to be made, and so all that are new.
+    ToBeMade,
+    /// All that show a fault.
+    Faulted,
+}
+
+impl Among {
+    /// The ids of a set that has them all, in their order; none where all there are must be gone through.
+    pub(super) fn ids(self, ledger: &impl Look) -> Result<Option<Vec<CopyId>>, Failure> {
+        let is_indexed = match self {
+            Self::All => false,
+            Self::ToBeMade => true,
+            // What an audit has found is shown by copies that are not to be made.
+            Self::Faulted => {
+                let is_of_audit = |tally: &Tally| tally.kind == Kind::Full && tally.fault_code != 0;
+                !ledger.tallies()?.iter().any(|tally| is_of_audit(tally) && tally.copies > 0)
+            }
+        };
+        if is_indexed { ledger.to_be_made() } else { Ok(None) }
+    }
+
+    /// Shows each of them, and maybe others, to `see`, by id.
+    pub(super) fn each(self, ledger: &impl Look, mut see: impl FnMut(Copy)) -> Result<(), Failure> {
+        let Some(ids) = self.ids(ledger)? else {
+            return ledger.each_copy(|copy| {
+                see(copy);
+                Ok(true)
+            });
+        };
+        for id in ids {
+            ledger.copy(id)?.into_iter().for_each(&mut see);
+        }
+        Ok(())
+    }
 }
 
 /// What a ledger that is not there stands for.
@@ -95,16 +138,16 @@ pub(super) fn each_chunk<T>(
     view: &dyn Fn(&Copy, &Snapshot) -> Result<T, Failure>,
     mut take: impl FnMut(Vec<T>) -> Result<()>,
 ) -> Result<u64> {
-    let (mut after, mut given) = (CopyId(0), 0);
+    let (mut place, mut given) = (Reading { last: CopyId(0), ids: None }, 0);
     loop {
         let left =
             choice.limit.map_or(CHUNK, |limit| usize::try_from(limit - given).unwrap_or(CHUNK).min(CHUNK));
-        let chunk = read(context, choice.without_ledger, |ledger| chunk(ledger, choice, after, left, view))?;
+        let chunk =
+            read(context, choice.without_ledger, |ledger| chunk(ledger, choice, &mut place, left, view))?;
         given += chunk.seen.len() as u64;
         take(chunk.seen)?;
-        match chunk.last {
-            Some(last) if choice.limit != Some(given) => after = last,
-            _ => return Ok(given),
+        if !chunk.has_more || choice.limit == Some(given) {
+            return Ok(given);
         }
         if let Some(exit) = context.stop.requested() {
             return Err(Error::new(exit, "stopped by a signal, before all copies were read"));
@@ -112,17 +155,25 @@ pub(super) fn each_chunk<T>(
     }
 }
 
+/// How far the copies have been read.
+struct Reading {
+    /// The last copy that was looked at; 0: none was.
+    last: CopyId,
+    /// The only ids to look at, once they are known.
+    ids: Option<Vec<CopyId>>,
+}
+
 /// A stretch of the chosen copies.
 struct Chunk<T> {
     /// What was made of them.
     seen: Vec<T>,
-    /// The copy to go on behind, if there may be more.
-    last: Option<CopyId>,
+    /// Whether there may be more.
+    has_more: bool,
 }
 
 impl<T> Default for Chunk<T> {
     fn default() -> Self {
-        Self { seen: Vec::new(), last: None }
+        Self { seen: Vec::new(), has_more: false }
     }
 }
 
@@ -140,31 +191,48 @@ fn read<T: Default>(
     }
 }
 
-/// The next `most` of the chosen copies behind a copy.
+/// The next `most` of the chosen copies.
 fn chunk<T>(
     ledger: &Snapshot,
     choice: &Choice<'_>,
-    after: CopyId,
+    place: &mut Reading,
     most: usize,
     view: &dyn Fn(&Copy, &Snapshot) -> Result<T, Failure>,
 ) -> Result<Chunk<T>, Failure> {
-    let (mut seen, mut last) = (Vec::new(), None);
+    let mut seen = Vec::new();
     if let Some(id) = choice.id {
         if let Some(copy) = ledger.copy(id)?.filter(|copy| most > 0 && (choice.is_wanted)(copy)) {
             seen.push(view(&copy, ledger)?);
         }
-        return Ok(Chunk { seen, last: None });
+        return Ok(Chunk { seen, has_more: false });
     }
-    ledger.each_copy_behind(after, |copy| {
+    if place.last == CopyId(0) {
+        place.ids = choice.among.ids(ledger)?;
+    }
+    let (after, last) = (place.last, &mut place.last);
+    let mut see = |copy: Copy| {
         if seen.len() == most {
             return Ok(ControlFlow::Break(()));
         }
-        last = Some(copy.id);
+        *last = copy.id;
         if (choice.is_wanted)(&copy) {
             seen.push(view(&copy, ledger)?);
         }
         Ok(ControlFlow::Continue(()))
-    })?;
-    let is_complete = seen.len() < most;
-    Ok(Chunk { seen, last: if is_complete { None } else { last } })
+    };
+    match &place.ids {
+        None => ledger.each_copy_behind(after, see)?,
+        Some(ids) => {
+            for &id in &ids[ids.partition_point(|id| *id <= after)..] {
+                // One that is gone since is passed over.
+                if let Some(copy) = ledger.copy(id)?
+                    && see(copy)?.is_break()
+                {
+                    break;
+                }
+            }
+        }
+    }
+    let has_more = seen.len() == most;
+    Ok(Chunk { seen, has_more })
 }

@@ -1,5 +1,7 @@
 //! `copy`: one pass for one group, now, also where the host is off; remembers the target.
 
+use std::num::NonZeroU8;
+
 use super::{metrics, run, target};
 use crate::cli::{CopyGroup, TargetAdd};
 use crate::error::{Exit, Result};
@@ -21,6 +23,7 @@ fn copy_group(context: &Context, copy: CopyGroup) -> Result<Exit> {
         among: None,
         copy: None,
         limit: copy.limit,
+        jobs: NonZeroU8::MIN,
         eagerness: Eagerness::Now,
         when_off: WhenOff::Serve,
         must_have_lock: true,
@@ -71,6 +74,7 @@ fn remember(
             return Ok(());
         }
     }
-    let add = TargetAdd { group, host, path, max_used: None, verify: None, deadline: None, bwlimit: None };
+    let (max_used, verify, deadline, bwlimit, streams) = (None, None, None, None, None);
+    let add = TargetAdd { group, host, path, max_used, verify, deadline, bwlimit, streams };
     target::add(context, &add)
 }

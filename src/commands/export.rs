@@ -4,7 +4,7 @@
 //! Invariant: a file is replaced by a whole export or not at all. What can't be exported is refused before the
 //! first byte, wherever it goes.
 
-use super::copies::{self, Choice, Put, WithoutLedger, each_chunk};
+use super::copies::{self, Among, Choice, Put, WithoutLedger, each_chunk};
 use crate::cli::{Export, ExportFormat};
 use crate::error::{Exit, Result};
 use crate::model::{Copy, CopyId};
@@ -61,7 +61,7 @@ fn write_sql(context: &Context, put: &mut Put<'_>) -> Result<u64> {
 }
 
 fn all(is_wanted: &dyn Fn(&Copy) -> bool) -> Choice<'_> {
-    Choice { id: None, limit: None, is_wanted, without_ledger: WithoutLedger::Refused }
+    Choice { id: None, among: Among::All, limit: None, is_wanted, without_ledger: WithoutLedger::Refused }
 }
 
 #[cfg(test)]

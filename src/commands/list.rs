@@ -1,6 +1,6 @@
 //! `list`: copies, as a table, JSON, CSV or minidvodbtool's METADATA.
 
-use super::copies::{self, Choice, WithoutLedger, each_chunk, row_of};
+use super::copies::{self, Among, Choice, WithoutLedger, each_chunk, row_of};
 use crate::cli::{Format, List};
 use crate::error::{Exit, Result};
 use crate::ledger::Look as _;
@@ -12,6 +12,7 @@ use crate::render::mdc::Form;
 pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
     let choice = Choice {
         id: words.id,
+        among: among(words),
         limit: words.limit,
         is_wanted: &|copy| is_wanted(words, copy),
         without_ledger: WithoutLedger::Empty,
@@ -27,6 +28,17 @@ pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
         say_why_none(context)?;
     }
     Ok(Exit::Done)
+}
+
+/// Where those that are wanted are looked for.
+fn among(words: &List) -> Among {
+    if words.pending || words.state == Some("new") {
+        Among::ToBeMade
+    } else if words.faulted {
+        Among::Faulted
+    } else {
+        Among::All
+    }
 }
 
 /// A ledger without a copy is more likely a first step forgotten than a wish.

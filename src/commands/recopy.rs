@@ -3,6 +3,8 @@
 //! The wish is kept in the ledger until it is fulfilled or given up: an attempt that is cut off, or that meets a
 //! fault which heals by itself, is gone on with by the next passes.
 
+use std::num::NonZeroU8;
+
 use super::by_hand::{self, no_copy, title};
 use super::{run, target};
 use crate::cli;
@@ -25,6 +27,7 @@ pub(super) fn execute(context: &Context, words: &cli::Recopy) -> Result<Exit> {
         among: None,
         copy: Some(copy.id),
         limit: None,
+        jobs: NonZeroU8::MIN,
         eagerness: Eagerness::Now,
         when_off: WhenOff::Serve,
         must_have_lock: true,

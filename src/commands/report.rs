@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::copies::{Choice, WithoutLedger, each_chunk};
+use super::copies::{Among, Choice, WithoutLedger, each_chunk};
 use crate::cli;
 use crate::error::{Exit, Result};
 use crate::ledger::{Failure, Look as _, Snapshot};
@@ -50,6 +50,7 @@ fn look_at_copies(context: &Context, facts: &mut Facts) -> Result<()> {
     let has_grid = facts.count(|_| true) <= GRID_COPIES;
     let choice = Choice {
         id: None,
+        among: Among::All,
         limit: None,
         is_wanted: &|copy| has_grid || seconds_of(copy).is_some(),
         without_ledger: WithoutLedger::Empty,

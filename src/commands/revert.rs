@@ -1,11 +1,10 @@
 //! `revert`: clears the fault of copies that are still new, so that the next pass tries them again.
 
 use super::by_hand;
-use super::copies::{Choice, WithoutLedger, each_chunk};
+use super::copies::{Among, Choice, WithoutLedger, each_chunk};
 use crate::cli::Revert;
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Fault, Scope};
-use crate::ledger::Look as _;
 use crate::model::{Copy, Taken};
 use crate::pass::Context;
 use crate::ui;
@@ -36,8 +35,13 @@ pub(super) fn carry_out(
     };
     let mut count = 0;
     if words.dry_run || !context.ledger.exists() {
-        let choice =
-            Choice { id: words.id, limit: None, is_wanted: &meant, without_ledger: WithoutLedger::Empty };
+        let choice = Choice {
+            id: words.id,
+            among: Among::ToBeMade,
+            limit: None,
+            is_wanted: &meant,
+            without_ledger: WithoutLedger::Empty,
+        };
         each_chunk(context, &choice, &|copy, _| Ok(copy.clone()), |copies| {
             count += tell(&copies)?;
             Ok(())
@@ -68,14 +72,13 @@ fn say_what_stays(context: &Context, words: &Revert) -> Result<()> {
     let staying = context.ledger.read(|ledger| {
         let mut staying = Vec::new();
         let mut count = 0;
-        ledger.each_copy(|copy| {
+        Among::Faulted.each(ledger, |copy| {
             if !copy.is_new() && copy.fault().is_some() && is_meant(words, &copy) {
                 count += 1;
                 if staying.len() < 5 {
                     staying.push(copy.id.to_string());
                 }
             }
-            Ok(true)
         })?;
         Ok((staying, count))
     })?;

@@ -1,5 +1,7 @@
 //! `run`: cron's command, one pass over every target whose host is on.
 
+use std::num::NonZeroU8;
+
 use super::metrics;
 use crate::cli::Run;
 use crate::error::{Error, Exit, Result};
@@ -19,6 +21,7 @@ fn pass_over_targets(context: &Context, run: Run) -> Result<Exit> {
         among: None,
         copy: None,
         limit: run.limit,
+        jobs: run.jobs.unwrap_or(NonZeroU8::MIN),
         eagerness: Eagerness::Scheduled,
         when_off: WhenOff::PassOver,
         must_have_lock: false,

@@ -61,6 +61,7 @@ pub(super) fn put(
     if let Some(rate) = &words.bwlimit {
         target.bwlimit = (rate != "0").then(|| rate.clone());
     }
+    target.streams = words.streams.unwrap_or(target.streams);
     // What is there now is accepted: the next pass looks at the file system anew.
     added.accepted = target.standing.take().map(|standing| standing.fault.to_string());
     target.file_system = None;
@@ -220,6 +221,7 @@ struct Shown {
     verify: &'static str,
     deadline: u32,
     bwlimit: Option<String>,
+    streams: u8,
     on: bool,
     file_system: Option<String>,
     pending: u64,
@@ -244,6 +246,7 @@ fn show(context: &Context, words: &TargetShow) -> Result<()> {
                 verify: target.verify.as_str(),
                 deadline: target.deadline_s,
                 bwlimit: target.bwlimit.clone(),
+                streams: target.streams,
                 on: host.is_on,
                 file_system: target.file_system.as_ref().map(ToString::to_string),
                 fault,
@@ -267,6 +270,7 @@ fn show(context: &Context, words: &TargetShow) -> Result<()> {
         "verify",
         "deadline (s)",
         "bwlimit",
+        "streams",
         "pending",
         "fault",
     ]);
@@ -280,6 +284,7 @@ fn show(context: &Context, words: &TargetShow) -> Result<()> {
             target.verify,
             &target.deadline.to_string(),
             target.bwlimit.as_deref().unwrap_or("-"),
+            &target.streams.to_string(),
             &target.pending.to_string(),
             &fault_text(target.fault, target.fault_name, target.next_probe.as_deref()),
         ]));

@@ -5,6 +5,7 @@
 //! is on: afterwards it is cron's business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU8;
 
 use super::{host, run, stage, target};
 use crate::cli::words::Word;
@@ -50,6 +51,7 @@ pub(super) fn execute(context: &Context, steps: &[Step]) -> Result<Exit> {
         among: Some(added),
         copy: None,
         limit: None,
+        jobs: NonZeroU8::MIN,
         eagerness: Eagerness::Scheduled,
         when_off: WhenOff::QueueOnly,
         must_have_lock: false,

@@ -4,7 +4,9 @@
 //! the last good one. What is replaced is kept.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{ErrorKind, Read, Seek as _, SeekFrom, Write as _};
+use std::ops::RangeInclusive;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -17,6 +19,10 @@ use crate::error::{Error, IoContext, Result};
 const KEPT: usize = 7;
 /// A backup this old is due for the next; a little less than a day, for passes that come a bit early.
 const DAY_S: i64 = 24 * 3600 - 600;
+/// A file is compacted when so much of what it takes of the disk is free: a change of all that there is leaves half.
+const FREE_MAX_PERCENT: u64 = 33;
+/// A smaller one is not worth it; while a larger one is compacted, others would wait for longer than they do.
+const COMPACTED_BYTES: RangeInclusive<u64> = 16 << 20..=256 << 20;
 const PREFIX: &str = "ledger-";
 const SUFFIX: &str = ".redb";
 const STAMP: &str = "%Y%m%dT%H%M%SZ";
@@ -30,7 +36,8 @@ impl Ledger {
         self.read(super::Snapshot::check_all)
     }
 
-    /// Once a day: the full check, then a backup, and the oldest ones go. Nothing where there is no ledger.
+    /// Once a day: the full check, then a backup, and the oldest ones go; and the file is made small again, where
+    /// that pays. Nothing where there is no ledger.
     ///
     /// # Errors
     /// As [`Ledger::read`]; 78 where the backup can't be written.
@@ -47,7 +54,36 @@ impl Ledger {
         self.check()?;
         let stamp = now.strftime(STAMP).to_string();
         self.explain(self.back_up(&stamp))?;
-        self.drop_oldest()
+        self.drop_oldest()?;
+        if self.explain(self.is_wasteful())? {
+            match self.compact() {
+                Ok((before, after)) => tracing::info!("ledger compacted, from {before} bytes to {after}"),
+                // It works as it is: a disk that is full must not end a pass. Damage does.
+                Err(error) => {
+                    tracing::warn!("the ledger could not be compacted: {error}");
+                    self.check()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file takes much more of the disk than what is in it: after very many changes at once. What it has
+    /// free is used again by later changes, so that otherwise it does not grow.
+    fn is_wasteful(&self) -> Result<bool, Failure> {
+        let meta = fs::metadata(&self.file).or_configuration(&self.file)?;
+        // Without the holes that nothing was ever written to.
+        let on_disk = meta.blocks() * 512;
+        if !COMPACTED_BYTES.contains(&on_disk) {
+            return Ok(false);
+        }
+        let db = open_for_writing(self, false)?;
+        let txn = db.begin_write()?;
+        let used = txn.stats()?;
+        txn.abort()?;
+        db.close()?;
+        let free = on_disk.saturating_sub(used.allocated_pages() * used.page_size() as u64);
+        Ok(free > on_disk / 100 * FREE_MAX_PERCENT)
     }
 
     /// Copies the ledger to `backup/ledger-STAMP.redb`.
@@ -89,7 +125,7 @@ impl Ledger {
             .tempfile_in(folder)
             .or_configuration(format!("cannot write into {folder}"))?;
         let mut source = fs::File::open(&self.file).or_configuration(format!("cannot read {}", self.file))?;
-        std::io::copy(&mut source, &mut temporary)
+        copy_with_holes(&mut source, temporary.as_file_mut())
             .or_configuration(format!("cannot copy the ledger to {to}"))?;
         drop(db);
         temporary.as_file().sync_all().or_configuration(format!("cannot flush {to}"))?;
@@ -146,7 +182,8 @@ impl Ledger {
             .tempfile_in(state_dir)
             .or_configuration(format!("cannot write into {state_dir}"))?;
         let mut source = fs::File::open(from).or_configuration(format!("cannot read {from}"))?;
-        std::io::copy(&mut source, &mut candidate).or_configuration(format!("cannot copy {from}"))?;
+        copy_with_holes(&mut source, candidate.as_file_mut())
+            .or_configuration(format!("cannot copy {from}"))?;
         candidate.as_file().sync_all().or_configuration(format!("cannot flush the copy of {from}"))?;
         let candidate_file = Utf8PathBuf::try_from(candidate.path().to_owned()).map_err(Error::bug)?;
         let sound = Self {
@@ -199,6 +236,28 @@ impl Ledger {
     }
 }
 
+/// Copies a file. Where it has nothing but zeros the copy has a hole: a ledger's file grows by as much as it has, and
+/// what of that was never written to takes no room on a disk.
+pub(super) fn copy_with_holes(from: &mut impl Read, to: &mut fs::File) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut bytes = 0;
+    loop {
+        let count = match from.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if count == 0 {
+            return to.set_len(bytes);
+        }
+        bytes += count as u64;
+        if buffer[..count].iter().all(|&byte| byte == 0) {
+            to.seek(SeekFrom::Start(bytes))?;
+        } else {
+            to.write_all(&buffer[..count])?;
+        }
+    }
+}
+
 /// A name that nothing in the folder has: `STEM.redb`, or with a number.
 fn free_name(folder: &Utf8Path, stem: &str) -> Utf8PathBuf {
     let named = |number: u32| match number {
@@ -214,4 +273,25 @@ fn made_at(path: &Utf8Path) -> Option<Timestamp> {
     let stamp = stem.strip_prefix(PREFIX).or_else(|| stem.strip_prefix("by-hand-"))?;
     let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp.get(..16)?).ok()?;
     jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_the_holes_of_what_was_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let mut file = fs::File::create(&from).unwrap();
+        file.write_all(b"first").unwrap();
+        file.seek(SeekFrom::Start(8 << 20)).unwrap();
+        file.write_all(b"middle").unwrap();
+        // It ends with a hole that is no whole buffer.
+        file.set_len((16 << 20) + 5).unwrap();
+        copy_with_holes(&mut fs::File::open(&from).unwrap(), &mut fs::File::create(&to).unwrap()).unwrap();
+        assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
+        let on_disk = fs::metadata(&to).unwrap().blocks() * 512;
+        assert!(on_disk <= 1 << 20, "{on_disk} bytes of the disk");
+    }
 }

@@ -509,6 +509,19 @@ pub trait Look: HasTables {
         Ok(())
     }
 
+    /// The copies that are to be made, wherever they go, by id; none where they are so many of all that it is quicker,
+    /// and takes less memory, to go through all.
+    fn to_be_made(&self) -> Result<Option<Vec<CopyId>>, Failure> {
+        if self.tables().pending().len()? > self.tables().copies().len()? / 4 {
+            return Ok(None);
+        }
+        let entries = self.tables().pending().iter()?;
+        let mut ids =
+            entries.map(|entry| Ok(CopyId(entry?.0.value().2))).collect::<Result<Vec<_>, Failure>>()?;
+        ids.sort_unstable();
+        Ok(Some(ids))
+    }
+
     /// How many copies of a host and group are pending.
     fn count_pending(&self, host: &Host, group: &Group) -> Result<u64, Failure> {
         let (host, group) = (host.as_str(), group.as_str());

@@ -13,6 +13,7 @@ use fs2::FileExt as _;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, StorageBackend as _};
 
+use super::backup::copy_with_holes;
 use super::change::Change;
 use super::look;
 use super::tables::{self, ReadTables};
@@ -254,7 +255,8 @@ fn rehearse_recovery(ledger: &Ledger) -> Result<Option<Database>, Failure> {
         .prefix(".ledger.copy.")
         .tempfile_in(folder)
         .or_configuration(format!("cannot write into {folder}"))?;
-    std::io::copy(&mut file, &mut copy).or_configuration(format!("cannot copy {}", ledger.file))?;
+    copy_with_holes(&mut file, copy.as_file_mut())
+        .or_configuration(format!("cannot copy {}", ledger.file))?;
     drop(file);
     builder(true).open(copy.path())?.close()?;
     expect_sound(&builder(false).open_read_only(copy.path())?)?;

@@ -324,6 +324,8 @@ pub(super) struct TargetRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bwlimit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    streams: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     file_system: Option<FileSystemRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     standing: Option<StandingRecord>,
@@ -349,6 +351,7 @@ impl Record for TargetRecord {
             verify: value.verify.as_str().to_owned(),
             deadline_s: value.deadline_s,
             bwlimit: value.bwlimit.clone(),
+            streams: (value.streams != Target::STREAMS).then_some(value.streams),
             file_system: value.file_system.as_ref().map(FileSystemRecord::from_value),
             standing: value.standing.as_ref().map(StandingRecord::from_value),
             queued_through: value.queued_through,
@@ -371,6 +374,7 @@ impl Record for TargetRecord {
             },
             deadline_s: self.deadline_s,
             bwlimit: self.bwlimit,
+            streams: self.streams.unwrap_or(Target::STREAMS),
             file_system: self.file_system.map(FileSystemRecord::into_value).transpose()?,
             standing: self.standing.map(StandingRecord::into_value).transpose()?,
             queued_through: self.queued_through,

@@ -1,6 +1,8 @@
 //! The ledger's own promises: one copy on a machine, one owner of a final path, indexes that agree, damage
 //! that is named, steps that migrate.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use redb::ReadableTable as _;
@@ -377,6 +379,33 @@ fn of_the_log_the_last_ten_thousand_entries_are_kept() {
     desk.ledger.write(|change| change.add_log(&entry(10_004))).unwrap();
     let last = desk.ledger.read(|ledger| ledger.log(2)).unwrap();
     assert_eq!(last.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>(), ["10003", "10004"]);
+    desk.ledger.check().unwrap();
+}
+
+#[test]
+fn once_a_day_a_ledger_that_is_mostly_air_is_compacted_and_says_the_same() {
+    let desk = desk();
+    let fill = |letter: &str| {
+        let text = letter.repeat(3_000);
+        desk.ledger.write(|change| {
+            (0..10_000).try_for_each(|_| {
+                change.add_log(&LogEntry::of_program(Timestamp::UNIX_EPOCH, None, text.clone()))
+            })
+        })
+    };
+    let on_disk = || std::fs::metadata(&desk.file).unwrap().blocks() * 512;
+    let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
+    fill("a").unwrap();
+    let full = on_disk();
+    desk.ledger.back_up_daily(day(1)).unwrap();
+    assert!(on_disk() > full * 9 / 10, "what is full is left as it is");
+    // All entries make way for others.
+    fill("b").unwrap();
+    let wasteful = on_disk();
+    desk.ledger.back_up_daily(day(2)).unwrap();
+    assert!(on_disk() < wasteful * 6 / 10, "{} of {wasteful} bytes", on_disk());
+    let log = desk.ledger.read(|ledger| ledger.log(usize::MAX)).unwrap();
+    assert!(log.len() == 10_000 && log.iter().all(|entry| entry.text.starts_with('b')));
     desk.ledger.check().unwrap();
 }
 

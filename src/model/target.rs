@@ -98,6 +98,8 @@ pub struct Target {
     pub deadline_s: u32,
     /// rsync's `--bwlimit`, as given.
     pub bwlimit: Option<String>,
+    /// By how many streams a minidvodb is sent at most, each over a connection of its own.
+    pub streams: u8,
     /// The file system that the path was first seen on.
     pub file_system: Option<FileSystem>,
     /// A fault of this target, kept until its cause is gone.
@@ -117,6 +119,10 @@ impl Target {
     pub const MAX_USED_PERCENT: u8 = 97;
     /// The predecessor's time for one copy, in seconds.
     pub const DEADLINE_S: u32 = 17_280;
+    /// Four streams fill a link that is fast and far away; nearer ones lose nothing by them.
+    pub const STREAMS: u8 = 4;
+    /// An ssh server begins to refuse connections when ten of them have not logged in yet.
+    pub const STREAMS_MAX: u8 = 8;
 
     /// A target with the default settings.
     pub fn new(group: Group, host: Host, path: AbsolutePath) -> Self {
@@ -128,6 +134,7 @@ impl Target {
             verify: Verify::default(),
             deadline_s: Self::DEADLINE_S,
             bwlimit: None,
+            streams: Self::STREAMS,
             logged_faults: BTreeSet::new(),
             file_system: None,
             standing: None,

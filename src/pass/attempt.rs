@@ -137,7 +137,6 @@ impl Pass<'_> {
             change.put_attempt(&copy, &attempt)?;
             Ok(Some((copy, Some(attempt), change.ledger_id()?, Roots(change.source_roots()?))))
         })?;
-        self.summary.tried += 1;
         let Some((copy, attempt, ledger_id, roots)) = begun else { return Ok(Scope::Copy) };
         let Some(attempt) = attempt else {
             self.say_collision(&copy)?;
@@ -258,8 +257,11 @@ impl<'p> Run<'_, 'p> {
             return Err(Halt::fault(Fault::SourceChanged, "the minidvodb is not merged any more"));
         }
         let source = source?;
+        let mut old = Vec::new();
         match view.published {
-            Some(there) if self.copy.recopy().is_some() => self.may_replace(&mut connection, &view, there)?,
+            Some(there) if self.copy.recopy().is_some() => {
+                old = self.may_replace(&mut connection, &view, there)?;
+            }
             Some(there) if self.copy.adopts() => {
                 return self.adopt(&mut connection, &view, there, minidvodb, &source);
             }
@@ -274,10 +276,10 @@ impl<'p> Run<'_, 'p> {
             let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
             destination::end_orphans(&mut connection, &view, place, setting, watch)?;
             let partial_name = source.free_name(PARTIAL);
-            destination::rescue_temporaries(&mut connection, &view, place, &partial_name, setting, watch)?;
+            destination::prepare_staged(&mut connection, &view, place, &partial_name, setting, watch)?;
         }
-        self.judge_space(&mut connection, &view, &source)?;
-        let sent = self.send(&mut connection, &view, &source)?;
+        let lies_there = self.judge_space(&mut connection, &view, &source, old)?;
+        let sent = self.send(&mut connection, &view, &source, &lies_there)?;
         let staged = sent.staged;
         let (how, checksums) = self.verify(&mut connection, &view, &source, sent)?;
         // The destination's disk is still writing.
@@ -369,10 +371,26 @@ impl<'p> Run<'_, 'p> {
         }
     }
 
-    /// Step 3: the limit has been judged; now the room for what is still to be sent.
-    fn judge_space(&mut self, connection: &mut Connection, view: &View, source: &Source) -> Result<(), Halt> {
-        let staged = self.staged(connection, view)?;
-        self.judge_space_for(&staged, view, source)
+    /// Step 3: the limit has been judged; now the room for what is still to be sent. Says what is staged
+    /// already, or need not be sent since the folder to be replaced, `old`, has it.
+    fn judge_space(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        source: &Source,
+        old: Vec<Staged>,
+    ) -> Result<Vec<Staged>, Halt> {
+        let mut staged = self.staged(connection, view)?;
+        let cut_off = source.cut_off(&staged);
+        if !cut_off.is_empty() {
+            let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
+            let partial_name = source.free_name(PARTIAL);
+            destination::keep_parts(connection, view, place, &cut_off, &partial_name, setting, watch)?;
+            staged = self.staged(connection, view)?;
+        }
+        staged.extend(source.unchanged(old));
+        self.judge_space_for(&staged, view, source)?;
+        Ok(staged)
     }
 
     pub(super) fn judge_space_for(
@@ -383,7 +401,7 @@ impl<'p> Run<'_, 'p> {
     ) -> Result<(), Halt> {
         let partial = source.free_name(PARTIAL);
         let need = source.need(staged, &partial, view.room.block_bytes);
-        let own = std::process::id();
+        let own = Some(&*self.pass.lock);
         let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
         tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
         retry::note_progress(&mut self.copy, need.bytes);
@@ -403,25 +421,35 @@ impl<'p> Run<'_, 'p> {
         destination::list(connection, view, &folder, self.setting(), &self.watch)
     }
 
-    /// Step 4: rsync.
-    fn send(&mut self, connection: &mut Connection, view: &View, source: &Source) -> Result<Sent, Halt> {
+    /// Step 4: rsync, with a head start.
+    fn send(
+        &mut self,
+        connection: &mut Connection,
+        view: &View,
+        source: &Source,
+        lies_there: &[Staged],
+    ) -> Result<Sent, Halt> {
         let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
         self.enter_with(Phase::Sending, self.to_send_bytes);
         self.write_attempt()?;
         let to = view.below(&destination::staging_folder(self.place()));
         let partial_name = source.free_name(PARTIAL);
+        let old =
+            self.copy.recopy().and(view.published).map(|_| destination::beside_staging(&self.copy.name));
+        let old = old.as_deref().filter(|old| !rsync::has_wildcard(old));
+        let is_suspicious = self.copy.is_suspicious;
         let job = Job {
             source,
             to: &to,
-            manner: Manner::Stage { partial_name: &partial_name, is_suspicious: self.copy.is_suspicious },
+            manner: Manner::Stage { partial_name: &partial_name, is_suspicious, old },
             bwlimit: self.served.target.bwlimit.as_deref(),
             wants_checksums: self.served.target.verify == Verify::Quick,
         };
         let flusher =
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
-        let head_start = self.head_start(connection, view, &job, staged)?;
+        let head_start = self.head_start(connection, view, &job, lies_there, staged)?;
         let mut checksums = self.rsync(connection, &job)?;
-        let is_at_once = view.staging.is_none() && head_start.end != End::Unknown;
+        let is_at_once = view.staging.is_none() && old.is_none() && head_start.end != End::Unknown;
         checksums.add(head_start.checksums);
         if view.staging.is_some() {
             let place = self.place();
@@ -437,22 +465,33 @@ impl<'p> Run<'_, 'p> {
         Ok(Sent { staged, checksums, flusher, is_at_once })
     }
 
-    /// Many small files go out as one stream, where nothing is there yet; rsync does all the rest.
+    /// What is not there at all goes out by streams of its own; rsync does all the rest. A limit of the rate is
+    /// rsync's to keep.
     fn head_start(
         &mut self,
         connection: &mut Connection,
         view: &View,
         job: &Job<'_>,
-        staged: Identity,
+        lies_there: &[Staged],
+        folder: Identity,
     ) -> Result<Streamed, Halt> {
-        if view.staging.is_some() || job.bwlimit.is_some() || !stream::is_worth_while(job.source) {
+        let Manner::Stage { partial_name, .. } = job.manner else { return Ok(Streamed::default()) };
+        if job.bwlimit.is_some() {
             return Ok(Streamed::default());
         }
-        let parcel = Parcel { source: job.source, to: job.to, staged, wants_checksums: job.wants_checksums };
+        let parcel = Parcel {
+            source: job.source,
+            staged: lies_there,
+            partial_name,
+            to: job.to,
+            folder,
+            wants_checksums: job.wants_checksums,
+            streams_max: self.served.target.streams,
+        };
         let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
-        let streamed = stream::send(connection, &parcel, &context.setting, &self.watch, |bytes| {
-            attempt.sent_bytes = bytes;
-            show.streamed(lock, bytes);
+        let streamed = stream::send(connection, &parcel, &context.setting, &self.watch, |outlook| {
+            attempt.sent_bytes = outlook.bytes;
+            show.streamed(lock, outlook);
         })?;
         self.attempt.sent_bytes = streamed.bytes;
         if streamed.end == End::Unknown {

@@ -8,6 +8,7 @@
 mod adopt;
 mod attempt;
 pub mod diary;
+mod jobs;
 mod preview;
 pub mod queue;
 mod recopy;
@@ -16,14 +17,16 @@ mod show;
 mod standing;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU8;
 
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 
 pub use attempt::{say_collision, title};
+use jobs::Jobs;
 pub use preview::lines as preview_lines;
 pub use report::{Deed, Summary};
-use show::Show;
+use show::{Board, Show};
 
 use crate::error::{Error, Exit, Result};
 use crate::faults::{Class, Fault, Scope};
@@ -118,6 +121,8 @@ pub struct Order {
     pub copy: Option<CopyId>,
     /// At most so many copies are tried.
     pub limit: Option<u64>,
+    /// At most so many machines are served at once.
+    pub jobs: NonZeroU8,
     /// Whether waits are waited for.
     pub eagerness: Eagerness,
     /// What is done for hosts that are off.
@@ -163,41 +168,23 @@ pub fn run(context: &Context, order: &Order) -> Result<Summary> {
 }
 
 fn serve_all(context: &Context, order: &Order) -> Result<Summary> {
-    let mut summary = Summary::default();
     if !context.ledger.exists() {
         return Err(no_ledger(context));
     }
     context.ledger.back_up_daily(context.now())?;
-    let mut partner = if context.ledger.read(|ledger| Ok(ordered_targets(ledger, order)?.is_empty()))? {
+    let partner = if context.ledger.read(|ledger| Ok(ordered_targets(ledger, order)?.is_empty()))? {
         expect_known(context, order.host.as_ref(), order.group.as_ref())?;
         Partner::default()
     } else {
         Partner::meet(context)?
     };
     let busy = context.ledger.read(|ledger| targets_with_work(ledger, order, context.now()))?;
-    let mut show = Show::new(context.ui.looks);
-    if show.is_watched() {
-        show.expect(context.ledger.read(|ledger| count_to_make(ledger, order, &busy))?);
+    let board = Board::new(context.ui.looks, order.jobs);
+    if board.is_watched() {
+        board.expect(context.ledger.read(|ledger| count_to_make(ledger, order, &busy))?);
     }
-    for (target, host) in busy {
-        context.check_stop()?;
-        match PassLock::try_take(&context.state_dir, &target.host, &target.group, &host.machine)? {
-            Ok(mut lock) => {
-                if partner.hold(context, &host.machine, &target.group)? == Hold::Taken {
-                    pass_over(context, order, &target, "another ledger of the database", &mut summary)?;
-                    continue;
-                }
-                let (partner, show) = (&mut partner, &mut show);
-                Pass { context, order, lock: &mut lock, partner, show, seen: None, summary: &mut summary }
-                    .serve(&target)?;
-                summary.served += 1;
-                partner.let_go();
-                partner.catch_up(context)?;
-            }
-            Err(holder) => pass_over(context, order, &target, &holder, &mut summary)?,
-        }
-    }
-    drop(show);
+    let mut summary = Jobs::serve(context, order, busy, partner, &board)?;
+    drop(board);
     if context.ui.is_heard() {
         standing::tell_closed(context, order)?;
     }
@@ -380,6 +367,7 @@ fn count_waiting(ledger: &Snapshot, order: &Order) -> Result<u64, Failure> {
 struct Pass<'a> {
     context: &'a Context,
     order: &'a Order,
+    jobs: &'a Jobs<'a>,
     lock: &'a mut PassLock,
     partner: &'a mut Partner,
     show: &'a mut Show,
@@ -478,7 +466,7 @@ impl Pass<'_> {
     /// Steps 2 to 4, for one copy after the other.
     fn copy_pending(&mut self, target: &Target) -> Result<()> {
         let mut after = CopyId(0);
-        while !self.is_limit_reached() {
+        while !self.jobs.is_limit_reached() && !self.jobs.is_over() {
             self.context.check_stop()?;
             let Some(served) = self.current(target)? else { return Ok(()) };
             if !self.order.serves(&served.host) || !served.stages.load || !served.stages.run {
@@ -501,6 +489,9 @@ impl Pass<'_> {
             if still.is_none_or(|(still, _)| still.id != copy.id) {
                 continue;
             }
+            if !self.jobs.may_try() {
+                return Ok(());
+            }
             let scope = self.copy_one(&served, &copy, minidvodb.as_ref())?;
             self.partner.after_copy(self.context, &copy)?;
             if scope != Scope::Copy {
@@ -508,10 +499,6 @@ impl Pass<'_> {
             }
         }
         Ok(())
-    }
-
-    fn is_limit_reached(&self) -> bool {
-        self.order.limit.is_some_and(|limit| self.summary.tried >= limit)
     }
 
     /// Step 2: the oldest pending copy behind `after` that is served now.

@@ -233,7 +233,7 @@ fn judge(
     wanted: Vec<Wanted>,
     summary: &mut Summary,
 ) -> Result<()> {
-    let reserved = crate::lock::reserved_by_others(&context.state_dir, &host.machine, std::process::id());
+    let reserved = crate::lock::reserved_by_others(&context.state_dir, &host.machine, None);
     let mut room = there.view.room;
     if let Err(met) = space::judge_limit(&room, target.max_used_percent) {
         summary.faulted += 1;

@@ -12,6 +12,7 @@ use crate::model::{Publishing, Target, old_path};
 use crate::plan::load::{self, Verdict};
 use crate::transfer::destination::{self, Identity, View};
 use crate::transfer::exchange::{self, Exchange, Exchanged};
+use crate::transfer::source::Staged;
 use crate::transfer::{Connection, Halt, manifest};
 
 /// A folder by what the ledger kept of it.
@@ -71,26 +72,26 @@ impl Run<'_, '_> {
     }
 
     /// Whether what has the final name may be replaced: it is the folder that this ledger published, and holds
-    /// nothing that was not sent. A file system may give a removed folder's inode to another one.
+    /// nothing that was not sent. A file system may give a removed folder's inode to another one. Says what it holds.
     pub(super) fn may_replace(
         &self,
         connection: &mut Connection,
         view: &View,
         there: Identity,
-    ) -> Result<(), Halt> {
+    ) -> Result<Vec<Staged>, Halt> {
         let met = exchange::not_ours(self.place());
         if self.copy.published().is_none_or(|published| identity(published) != there) {
             return Err(Halt::Fault(met));
         }
-        if let Some((_, sent)) = manifest::read(&self.context().state_dir, &self.ledger_id, &self.copy) {
-            let (name, watch) = (self.copy.name.as_str(), &self.watch);
-            let found = destination::list(connection, view, name, self.setting(), watch)?;
-            if let Some(extra) = manifest::extra(&sent, &found) {
-                let message = format!("{}: {extra}, which this ledger did not put there", met.message);
-                return Err(Halt::Fault(Met { message, ..met }));
-            }
+        let found =
+            destination::list(connection, view, self.copy.name.as_str(), self.setting(), &self.watch)?;
+        if let Some((_, sent)) = manifest::read(&self.context().state_dir, &self.ledger_id, &self.copy)
+            && let Some(extra) = manifest::extra(&sent, &found)
+        {
+            let message = format!("{}: {extra}, which this ledger did not put there", met.message);
+            return Err(Halt::Fault(Met { message, ..met }));
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Gives the new folder the name that the old one has.

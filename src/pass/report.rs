@@ -7,9 +7,6 @@ use serde::Serialize;
 /// The summary of a pass; as JSON, what `run --json` prints.
 #[derive(Debug, Default, Serialize)]
 pub struct Summary {
-    /// Copies tried, by which `--limit` counts.
-    #[serde(skip)]
-    pub tried: u64,
     /// Targets that had something to do and were not in other hands.
     #[serde(skip)]
     pub served: u64,
@@ -23,8 +20,21 @@ pub struct Summary {
     pub waiting: u64,
     /// Targets that another pass has.
     pub skipped: u64,
-    /// What was done, in order.
+    /// What was done, by host and group, each in order.
     pub done: Vec<Deed>,
+}
+
+impl Summary {
+    /// Takes in what was done for another target.
+    pub(super) fn add(&mut self, other: Self) {
+        self.served += other.served;
+        self.queued += other.queued;
+        self.copied += other.copied;
+        self.faulted += other.faulted;
+        self.waiting += other.waiting;
+        self.skipped += other.skipped;
+        self.done.extend(other.done);
+    }
 }
 
 /// One thing that a pass did.

@@ -253,15 +253,22 @@ fn note_away(context: &Context, stopped: Stopped) -> Result<()> {
         context.ui.tell(&format!("the database still {what}: {why}"));
         return Ok(());
     };
-    context.ledger.write(|change| {
-        let Some(mut record) = change.database()? else { return Ok(()) };
+    let is_first = context.ledger.write(|change| {
+        // Another job, or another pass, may have met it at the same time.
+        let Some(mut record) = change.database()?.filter(is_news) else { return Ok(false) };
         record.away_since.get_or_insert(now);
         record.away_because = because;
         change.put_database(Some(&record))?;
         let text = format!("the database {name} {what}: {why}");
-        change.add_log(&LogEntry::of_program(now, None, text))
+        change.add_log(&LogEntry::of_program(now, None, text))?;
+        Ok(true)
     })?;
-    context.ui.notice(&format!("the database {name} {what}, and passes go on by the ledger: {why}"));
+    let text = format!("the database {name} {what}, and passes go on by the ledger: {why}");
+    if is_first {
+        context.ui.notice(&text);
+    } else {
+        context.ui.tell(&text);
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! and a connection that is lost later is made again once before the next copy.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -36,6 +37,8 @@ pub struct Partner {
     lock: Option<String>,
     /// The connection that held the lock last: lost without a word, it may hold it still.
     held_by: Option<u32>,
+    /// Of the jobs of a pass, one writes at a time: they would lock each other's rows, of one minidvodb for two hosts.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Partner {
@@ -64,6 +67,11 @@ impl Partner {
             }
         }
         Ok(partner)
+    }
+
+    /// The same database for another job, which makes its own connections when it needs them.
+    pub fn another(&self) -> Self {
+        Self { record: self.record.clone(), turn: Arc::clone(&self.turn), ..Self::default() }
     }
 
     /// Takes the lock for a machine and group, if nobody has it.
@@ -162,6 +170,8 @@ impl Partner {
     /// Settles some minidvodbs; says which of their copies miss their rows.
     fn settle(&mut self, context: &Context, minidvodbs: &[u64]) -> Result<Vec<CopyId>> {
         let Some(record) = self.record.clone() else { return Ok(Vec::new()) };
+        let turn = Arc::clone(&self.turn);
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let first =
             self.rows.as_mut().map(|rows| settle::settle(context, rows, minidvodbs, &BTreeSet::new()));
         let settled = match first {

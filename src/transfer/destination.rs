@@ -67,7 +67,7 @@ impl Place<'_> {
 
 /// What is needed at a destination: rsync, coreutils and findutils.
 pub(super) const TOOLS: &str = "rsync mv sync df stat find mkdir rmdir rm";
-/// While files arrive, the disk is told to write at this pace, in seconds.
+/// While files arrive, the disk is told to write at most so often, in seconds: one that takes longer does not rest.
 const FLUSH_EVERY_S: u32 = 1;
 /// Exit code of a script: the path is not the folder that was looked at.
 pub(super) const OTHER_FOLDER: i32 = 26;
@@ -268,12 +268,14 @@ exit 1"
     Err(Halt::fault(Fault::Stalled, message))
 }
 
-/// Moves the temporary files of an rsync that was killed (`.NAME.XXXXXX`) to where rsync looks for parts of
-/// files, so that what had arrived is not sent again. A part is no more than a hint: rsync compares the whole.
+/// Makes an earlier attempt's staging folder fit to go on with. Links to the files of the folder that it is to
+/// replace go first: what rsync does to a file that is there, and to a part of one, would reach the published one. Then
+/// the temporary files of an rsync that was killed (`.NAME.XXXXXX`) go to where rsync looks for parts of files, so that
+/// what had arrived is not sent again. A part is no more than a hint: rsync compares the whole.
 ///
 /// # Errors
 /// Any halt.
-pub fn rescue_temporaries(
+pub fn prepare_staged(
     connection: &mut Connection,
     view: &View,
     place: Place<'_>,
@@ -282,13 +284,39 @@ pub fn rescue_temporaries(
     watch: &Watch,
 ) -> Result<(), Halt> {
     let script = format!(
-        "cd -P -- {} && find ./{} -type f -name '.?*.??????' -exec /bin/sh -c '
+        "cd -P -- {at} && find ./{staging} -type d ! -perm -700 -exec chmod u+rwx -- {{}} + \
+  && find ./{staging} -type f -links +1 -exec rm -f -- {{}} + || exit 1
+find ./{staging} -type f -name '.?*.??????' -exec /bin/sh -c '
   d=${{1%/*}} b=${{1##*/}}; b=${{b#.}}; b=${{b%.??????}}
-  [ -e \"$d/$b\" ] || {{ mkdir -p -- \"$d/$2\" && mv -n -- \"$1\" \"$d/$2/$b\"; }}' sh {{}} {} \\;",
-        quote(&view.at),
-        quote(&place.staging()),
-        quote(partial_name)
+  [ -e \"$d/$b\" ] || {{ mkdir -p -- \"$d/$2\" && mv -n -- \"$1\" \"$d/$2/$b\"; }}' sh {{}} {partial} \\;",
+        at = quote(&view.at),
+        staging = quote(&place.staging()),
+        partial = quote(partial_name)
     );
+    expect_done(connection, "prepare-staged", &script, "keeping parts of files", setting, watch)
+}
+
+/// Moves files that were cut off in the middle, named by their paths below the staging folder, to where rsync looks
+/// for parts of files.
+///
+/// # Errors
+/// Any halt.
+pub fn keep_parts(
+    connection: &mut Connection,
+    view: &View,
+    place: Place<'_>,
+    names: &[&str],
+    partial_name: &str,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<(), Halt> {
+    let mut script = format!("cd -P -- {} && cd ./{} || exit 1\n", quote(&view.at), quote(&place.staging()));
+    for name in names {
+        let (folder, base) = name.rsplit_once('/').unwrap_or((".", name));
+        let (folder, base, partial) = (quote(folder), quote(base), quote(partial_name));
+        let (from, parts) = (format!("./{folder}/{base}"), format!("./{folder}/{partial}"));
+        script.push_str(&format!("mkdir -p -- {parts} && mv -n -- {from} {parts}/{base} || exit 1\n"));
+    }
     expect_done(connection, "keep-parts", &script, "keeping parts of files", setting, watch)
 }
 
@@ -325,6 +353,11 @@ pub fn list(
 /// The folder of a copy's staging, for [`list`].
 pub fn staging_folder(place: Place<'_>) -> String {
     place.staging()
+}
+
+/// A copy's published folder, as seen from its staging folder.
+pub fn beside_staging(name: &Name) -> String {
+    format!("../../../{name}")
 }
 
 /// A record of `find -printf '%y %s %T@ %P'`.
@@ -470,10 +503,11 @@ pub fn flush_meanwhile(
 ( trap 'end=1' TERM
 while [ -z \"$end\" ]; do
   kill -0 $$ || exit
-  sleep {FLUSH_EVERY_S} & wait $!
-  [ -z \"$end\" ] || break
-  sync -f -- {} && continue
-  [ $? -le 128 ] || exit
+  sleep {FLUSH_EVERY_S} & pause=$!
+  sync -f -- {}; status=$?
+  [ -z \"$end\" ] || [ $status != 0 ] || break
+  [ $status != 0 ] || {{ wait $pause; continue; }}
+  [ $status -le 128 ] || exit
   trap '' TERM
   exec tail --pid=$$ -f /dev/null
 done

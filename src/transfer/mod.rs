@@ -25,6 +25,8 @@ pub mod source;
 mod ssh;
 pub mod stream;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
@@ -105,12 +107,24 @@ pub struct Watch {
     stop: Stop,
     deadline: Instant,
     deadline_s: u32,
+    is_late: Option<Arc<AtomicBool>>,
 }
 
 impl Watch {
     /// A watch that ends the attempt after `deadline_s` seconds.
     pub fn new(stop: Stop, deadline_s: u32) -> Self {
-        Self { stop, deadline: Instant::now() + Duration::from_secs(u64::from(deadline_s)), deadline_s }
+        Self {
+            stop,
+            deadline: Instant::now() + Duration::from_secs(u64::from(deadline_s)),
+            deadline_s,
+            is_late: None,
+        }
+    }
+
+    /// A watch that also ends what it watches once that is of no use any more.
+    #[must_use]
+    pub fn until(&self, is_late: Arc<AtomicBool>) -> Self {
+        Self { is_late: Some(is_late), ..self.clone() }
     }
 
     /// # Errors
@@ -124,6 +138,9 @@ impl Watch {
                 Fault::Deadline,
                 format!("the attempt took longer than its deadline of {} s", self.deadline_s),
             ));
+        }
+        if self.is_late.as_ref().is_some_and(|is_late| is_late.load(Ordering::Relaxed)) {
+            return Err(Halt::Cut("it is of no use any more".to_owned()));
         }
         Ok(())
     }

@@ -77,6 +77,9 @@ pub enum Manner<'a> {
         partial_name: &'a str,
         /// Compare what is staged by checksum, not by size and time: after a mismatch.
         is_suspicious: bool,
+        /// The folder that the staged one will replace, seen from there: what it has of a file whose checksum is the
+        /// source's becomes a link, and is not sent. It may be damaged: sizes and times prove nothing.
+        old: Option<&'a str>,
     },
     /// A folder of somebody else's gets what it lacks; nothing in it is deleted or overwritten.
     Complete {
@@ -88,12 +91,14 @@ pub enum Manner<'a> {
 impl Manner<'_> {
     fn options(self) -> Vec<String> {
         match self {
-            Self::Stage { partial_name, is_suspicious } => {
-                let checksum = is_suspicious.then(|| "--checksum".to_owned());
+            Self::Stage { partial_name, is_suspicious, old } => {
+                let checksum = (is_suspicious || old.is_some()).then(|| "--checksum".to_owned());
+                let link = old.map(|old| format!("--link-dest={old}"));
                 let partial = format!("--partial-dir={partial_name}");
                 [partial, "--delete".to_owned(), "--no-whole-file".to_owned()]
                     .into_iter()
                     .chain(checksum)
+                    .chain(link)
                     .collect()
             }
             Self::Complete { temp_dir } => {

@@ -61,6 +61,9 @@ impl Entry {
     }
 }
 
+/// So many files may have been cut off at once: one for each stream, and some to spare.
+const CUT_OFF_MAX: usize = 64;
+
 /// A minidvodb's folder at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -254,6 +257,27 @@ impl Source {
         summed_up(&differences)
     }
 
+    /// Files whose end a stream did not bring: what lies there of them is shorter than they are. Names that are no
+    /// text are left out.
+    pub fn cut_off<'s>(&self, staged: &'s [Staged]) -> Vec<&'s str> {
+        let whole = |staged: &Staged| {
+            let found = self.entries.binary_search_by(|entry| entry.path.cmp(&staged.path));
+            found.map_or(0, |at| if self.entries[at].kind == Kind::File { self.entries[at].size } else { 0 })
+        };
+        let is_cut = |staged: &&Staged| staged.kind == Kind::File && staged.size < whole(staged);
+        let names = staged.iter().filter(is_cut).filter_map(|staged| std::str::from_utf8(&staged.path).ok());
+        names.take(CUT_OFF_MAX).collect()
+    }
+
+    /// What of a listed folder is as it is here, by kind, size and time.
+    pub fn unchanged(&self, there: Vec<Staged>) -> Vec<Staged> {
+        let is_unchanged = |there: &Staged| {
+            let found = self.entries.binary_search_by(|entry| entry.path.cmp(&there.path));
+            found.is_ok_and(|at| there.kind == Kind::File && there.is_as(&self.entries[at]))
+        };
+        there.into_iter().filter(is_unchanged).collect()
+    }
+
     /// What is still to be sent, given what lies in the staging folder, in blocks of the destination.
     pub fn need(&self, staged: &[Staged], partial_name: &str, block_bytes: u64) -> Need {
         let mut staged: Vec<&Staged> = staged.iter().collect();
@@ -297,7 +321,7 @@ fn summed_up(differences: &[String]) -> Option<String> {
 }
 
 /// Where rsync keeps the part of a file that has arrived.
-fn partial_path(path: &[u8], partial_name: &str) -> Vec<u8> {
+pub(super) fn partial_path(path: &[u8], partial_name: &str) -> Vec<u8> {
     let at = path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
     let mut partial = path[..at].to_vec();
     partial.extend_from_slice(partial_name.as_bytes());

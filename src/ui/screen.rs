@@ -1,4 +1,5 @@
-//! What a terminal shows of a pass while it goes on: the pass, the copy under way, the file.
+//! What a terminal shows of a pass while it goes on: the pass, the copy under way, the file; of several copies at
+//! once, a line each.
 //!
 //! Invariants: bars are drawn only where standard error is a terminal that can move its cursor; anywhere else
 //! nothing is printed here, not one control character. Whatever else is said meanwhile goes through [`aside`],
@@ -67,13 +68,22 @@ impl Looks {
 #[derive(Debug)]
 pub struct Screen {
     looks: Looks,
-    bars: Option<Bars>,
+    /// Whether copies are made at once: then each has one line only, lest there be more than a terminal has.
+    has_many: bool,
+    bars: Mutex<Option<Bars>>,
+}
+
+/// The line of the pass, and all of them.
+#[derive(Debug)]
+struct Bars {
+    all: MultiProgress,
+    pass: ProgressBar,
 }
 
 impl Screen {
-    /// Nothing is shown yet.
-    pub fn new(looks: Looks) -> Self {
-        Self { looks, bars: None }
+    /// For so many copies at once. Nothing is shown yet.
+    pub fn new(looks: Looks, copies: usize) -> Self {
+        Self { looks, has_many: copies > 1, bars: Mutex::new(None) }
     }
 
     /// Whether anything is ever shown: only then is it worth while to find out what.
@@ -81,50 +91,26 @@ impl Screen {
         self.looks != Looks::Lines
     }
 
-    /// A copy begins.
-    pub fn begin(&mut self, title: &str) {
-        let Looks::Bars { has_colours } = self.looks else { return };
-        let bars = self.bars.get_or_insert_with(|| Bars::new(has_colours));
-        bars.title = escape_all(title);
-        bars.file.set_message(bars.title.clone());
+    /// Lines for one copy after the other.
+    pub fn lines(&self) -> Option<Lines> {
+        let Looks::Bars { has_colours } = self.looks else { return None };
+        let mut bars = self.bars();
+        let bars = bars.get_or_insert_with(|| Bars::new(has_colours));
+        Some(Lines::new(&bars.all, has_colours, self.has_many))
     }
 
     /// How far the pass is.
     pub fn show_pass(&self, done: u64, expected: u64, text: String) {
-        let Some(bars) = &self.bars else { return };
+        let bars = self.bars();
+        let Some(bars) = bars.as_ref() else { return };
         bars.pass.set_length(expected);
         bars.pass.set_position(done);
         bars.pass.set_message(text);
     }
 
-    /// The copy under way has reached a phase, which deals with so many bytes, or with none.
-    pub fn show_phase(&mut self, phase: &'static str, total_bytes: u64) {
-        if let Some(bars) = &mut self.bars {
-            bars.show_phase(phase, total_bytes);
-        }
+    fn bars(&self) -> MutexGuard<'_, Option<Bars>> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The phase has dealt with so many bytes, and is at a file, if it is at one.
-    pub fn show_bytes(&self, bytes: u64, file: Option<&[u8]>) {
-        let Some(bars) = &self.bars else { return };
-        bars.show_bytes(bytes);
-        // Between two files the last one stands.
-        if let Some(file) = file {
-            let file = escape_all(&String::from_utf8_lossy(file));
-            bars.file.set_message(format!("{}: {file}", bars.title));
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Bars {
-    has_colours: bool,
-    all: MultiProgress,
-    pass: ProgressBar,
-    copy: ProgressBar,
-    file: ProgressBar,
-    title: String,
-    phase: &'static str,
 }
 
 impl Bars {
@@ -134,26 +120,48 @@ impl Bars {
             Box::new(Terminal::default()),
             DRAWN_HZ,
         ));
-        let add = |template: &str| {
-            let bar = all.add(ProgressBar::new(0));
-            bar.set_style(style(template));
-            bar
-        };
-        let bars = Self {
-            has_colours,
-            pass: add(&format!("pass [{}] {{wide_msg}}", bar(has_colours))),
-            copy: add(WAITING),
-            file: add("     {wide_msg}"),
-            all: all.clone(),
-            title: String::new(),
-            phase: "",
-        };
-        bars.copy.enable_steady_tick(TICK);
-        *shown() = Some(all);
-        bars
+        let pass = add(&all, &format!("pass [{}] {{wide_msg}}", bar(has_colours)));
+        *shown() = Some(all.clone());
+        Self { all, pass }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        *shown() = None;
+        self.pass.finish_and_clear();
+        let _ = self.all.clear();
+    }
+}
+
+/// The lines of the copy under way of one of those who make copies. They go with this.
+#[derive(Debug)]
+pub struct Lines {
+    has_colours: bool,
+    all: MultiProgress,
+    copy: ProgressBar,
+    /// None where the copy has one line only.
+    file: Option<ProgressBar>,
+    title: String,
+    phase: &'static str,
+}
+
+impl Lines {
+    fn new(all: &MultiProgress, has_colours: bool, has_many: bool) -> Self {
+        let copy = add(all, WAITING);
+        let file = (!has_many).then(|| add(all, "     {wide_msg}"));
+        copy.enable_steady_tick(TICK);
+        Self { has_colours, all: all.clone(), copy, file, title: String::new(), phase: "" }
     }
 
-    fn show_phase(&mut self, phase: &'static str, total_bytes: u64) {
+    /// A copy begins.
+    pub fn begin(&mut self, title: &str) {
+        self.title = escape_all(title);
+        self.show_file(None);
+    }
+
+    /// It has reached a phase, which deals with so many bytes, or with none.
+    pub fn show_phase(&mut self, phase: &'static str, total_bytes: u64) {
         self.phase = phase;
         self.copy.set_style(match total_bytes {
             0 => style(WAITING),
@@ -161,11 +169,16 @@ impl Bars {
         });
         self.copy.reset();
         self.copy.set_length(total_bytes);
-        self.copy.set_message(phase);
-        self.file.set_message(self.title.clone());
+        self.say(phase.to_owned());
+        self.show_file(None);
     }
 
-    fn show_bytes(&self, bytes: u64) {
+    /// The phase has dealt with so many bytes, and is at a file, if it is at one.
+    pub fn show_bytes(&self, bytes: u64, file: Option<&[u8]>) {
+        // Between two files the last one stands.
+        if file.is_some() {
+            self.show_file(file);
+        }
         let Some(total) = self.copy.length().filter(|&total| total > 0) else { return };
         let bytes = bytes.min(total);
         self.copy.set_position(bytes);
@@ -178,18 +191,39 @@ impl Bars {
                 text.push_str(&format!(", {} left", span(self.copy.eta().as_secs())));
             }
         }
-        self.copy.set_message(text);
+        self.say(text);
+    }
+
+    /// What the copy is at; where it has one line only, which one it is stands before it.
+    fn say(&self, text: String) {
+        self.copy.set_message(match self.file {
+            Some(_) => text,
+            None => format!("{}: {text}", self.title),
+        });
+    }
+
+    fn show_file(&self, file: Option<&[u8]>) {
+        let Some(line) = &self.file else { return };
+        line.set_message(match file {
+            Some(file) => format!("{}: {}", self.title, escape_all(&String::from_utf8_lossy(file))),
+            None => self.title.clone(),
+        });
     }
 }
 
-impl Drop for Bars {
+impl Drop for Lines {
     fn drop(&mut self) {
-        *shown() = None;
-        for bar in [&self.copy, &self.file, &self.pass] {
+        for bar in std::iter::once(&self.copy).chain(&self.file) {
             bar.finish_and_clear();
+            self.all.remove(bar);
         }
-        let _ = self.all.clear();
     }
+}
+
+fn add(all: &MultiProgress, template: &str) -> ProgressBar {
+    let bar = all.add(ProgressBar::new(0));
+    bar.set_style(style(template));
+    bar
 }
 
 /// A phase that deals with no bytes.

@@ -784,6 +784,8 @@ fn a_target_is_added_changed_shown_and_deleted() {
         "60",
         "--bwlimit",
         "20m",
+        "--streams",
+        "2",
         "-v",
     ]);
     expect![[r#"
@@ -793,9 +795,9 @@ fn a_target_is_added_changed_shown_and_deleted() {
     .assert_eq(&changed.stderr);
     world.ok(&["target", "add", "Other", "ipp@ipp031", "/data/with blank"]);
     expect![[r#"
-        GROUP    HOST        PATH              HOST IS  MAX USED  VERIFY    DEADLINE (S)  BWLIMIT  PENDING  FAULT
-        ThreePi  ipp0222     /data/b           off      90 %      quick     60            20m      0        -
-        Other    ipp@ipp031  /data/with blank  off      97 %      checksum  17280         -        0        -
+        GROUP    HOST        PATH              HOST IS  MAX USED  VERIFY    DEADLINE (S)  BWLIMIT  STREAMS  PENDING  FAULT
+        ThreePi  ipp0222     /data/b           off      90 %      quick     60            20m      2        0        -
+        Other    ipp@ipp031  /data/with blank  off      97 %      checksum  17280         -        4        0        -
     "#]].assert_eq(&world.ok(&["target", "show"]).stdout);
     expect![[r#"
         [
@@ -807,6 +809,7 @@ fn a_target_is_added_changed_shown_and_deleted() {
             "verify": "quick",
             "deadline": 60,
             "bwlimit": "20m",
+            "streams": 2,
             "on": false,
             "file_system": null,
             "pending": 0,
@@ -823,6 +826,7 @@ fn a_target_is_added_changed_shown_and_deleted() {
             "verify": "checksum",
             "deadline": 17280,
             "bwlimit": null,
+            "streams": 4,
             "on": false,
             "file_system": null,
             "pending": 0,
@@ -838,8 +842,15 @@ fn a_target_is_added_changed_shown_and_deleted() {
     world.ok(&["target", "add", "ThreePi", "ipp0222", "/data/c", "--bwlimit", "0"]);
     let target = world.ok(&["target", "show", "--json"]).json()[0].clone();
     assert_eq!(
-        [&target["path"], &target["max_used"], &target["verify"], &target["deadline"], &target["bwlimit"]],
-        [&json!("/data/c"), &json!(90), &json!("quick"), &json!(60), &Value::Null]
+        [
+            &target["path"],
+            &target["max_used"],
+            &target["verify"],
+            &target["deadline"],
+            &target["bwlimit"],
+            &target["streams"]
+        ],
+        [&json!("/data/c"), &json!(90), &json!("quick"), &json!(60), &Value::Null, &json!(2)]
     );
     world.ok(&["target", "del", "ipp0222", "ThreePi"]).is_silent();
     let gone = world.run(&["target", "del", "ipp0222", "ThreePi"]).expect(2);

@@ -22,6 +22,7 @@ mod hosts;
 mod input;
 mod install;
 mod ipp;
+mod jobs;
 mod kills;
 mod ledger_file;
 mod matrix;

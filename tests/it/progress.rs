@@ -17,7 +17,7 @@ const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
 /// A program on a terminal.
-struct Terminal {
+pub struct Terminal {
     child: Child,
     output: Receiver<Vec<u8>>,
     screen: vt100::Parser,
@@ -27,11 +27,11 @@ struct Terminal {
 }
 
 /// What was left when it had ended.
-struct Left {
+pub struct Left {
     code: Option<i32>,
     bytes: Vec<u8>,
     /// What stands on the terminal.
-    last: String,
+    pub last: String,
     frames: Vec<String>,
     cursor: (u16, u16),
     is_cursor_hidden: bool,
@@ -39,7 +39,7 @@ struct Left {
 
 impl Terminal {
     /// Starts the binary on a terminal.
-    fn start(world: &World, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub fn start(world: &World, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::start_typed(world, arguments, "", environment)
     }
 
@@ -86,7 +86,7 @@ impl Terminal {
 
     /// Waits until something stands on the terminal.
     #[track_caller]
-    fn until(&mut self, what: &str) {
+    pub fn until(&mut self, what: &str) {
         let began = Instant::now();
         while !self.screen.screen().contents().contains(what) {
             let is_running = self.look(Duration::from_millis(50));
@@ -101,7 +101,7 @@ impl Terminal {
     }
 
     /// Waits for the end.
-    fn end(mut self) -> Left {
+    pub fn end(mut self) -> Left {
         while self.look(Duration::from_secs(60)) {}
         let code = self.child.wait().unwrap().code();
         let screen = self.screen.screen();
@@ -119,7 +119,7 @@ impl Terminal {
 impl Left {
     /// Fails unless the bars are gone, the cursor is where the next line begins, and every line is whole.
     #[track_caller]
-    fn expect_clean(&self) {
+    pub fn expect_clean(&self) {
         for part in ["pass [", "copy [", "copy |", "copy /", "copy -", "copy \\"] {
             assert!(!self.last.contains(part), "{part:?} is left in:\n{}", self.last);
         }

@@ -274,6 +274,66 @@ fn a_source_that_is_as_it_was_is_sent_again_all_the_same() {
     assert_eq!(updated.world.names_there(), ["ThreePi.1"]);
 }
 
+#[test]
+fn what_has_not_changed_becomes_a_link_and_is_not_sent_again() {
+    let mut updated = Updated::new(HOST, Way::Exchange);
+    fs::write(updated.source().join("large.dat"), vec![7; 9_000_000]).unwrap();
+    updated.recopy(&[]).expect(0);
+    updated.expect_replaced();
+    let inode = |name: &str| fs::metadata(updated.there().join(name)).unwrap().ino();
+    let before = (inode("large.dat"), inode("added.dat"));
+    fs::write(updated.source().join("added.dat"), "again another text").unwrap();
+    slow::log_rsync(&mut updated.world);
+    updated.recopy(&[]).expect(0).is_silent();
+    updated.world.expect_arrived("ThreePi.1");
+    assert_eq!(updated.world.copy(1)["verified"], "checksum");
+    let inode = |name: &str| fs::metadata(updated.there().join(name)).unwrap().ino();
+    assert_eq!(inode("large.dat"), before.0);
+    assert_ne!(inode("added.dat"), before.1);
+    assert_eq!(fs::metadata(updated.there().join("large.dat")).unwrap().nlink(), 1, "the old folder is gone");
+    let sent = slow::wire_bytes(&updated.world)[0];
+    assert!(sent < 500_000, "{sent} bytes were sent again");
+}
+
+/// The new folder has links to the old one's files, and what is done to the one must not be done to the other.
+#[test]
+fn a_killed_recopy_that_goes_on_changes_nothing_of_the_folder_that_it_is_to_replace() {
+    type Change = fn(&Utf8Path);
+    let changes: [(&str, Change); 4] = [
+        ("another time", |file| {
+            fs::File::open(file)
+                .unwrap()
+                .set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_200_000_000))
+                .unwrap();
+        }),
+        ("another mode", |file| fs::set_permissions(file, fs::Permissions::from_mode(0o400)).unwrap()),
+        ("longer", |file| {
+            let text = fs::read(file).unwrap();
+            fs::write(file, [&text[..], b"and more"].concat()).unwrap();
+        }),
+        ("shorter", |file| fs::write(file, "x").unwrap()),
+    ];
+    for host in [HOST, HERE] {
+        for (what, change) in changes {
+            let mut updated = Updated::new(host, Way::Renames);
+            let program = updated.world.root.join("bin/mv");
+            let gate = Gate::around(&updated.world, "mv", &program, "*' -nT -- '*", &Hold::Before);
+            updated.use_tools(&[&gate.bin]);
+            let pass = updated.start_recopy();
+            gate.wait(1);
+            slow::kill_alone(pass);
+            change(&updated.source().join("Images.dat"));
+            let next = updated.world.start(&["run"]);
+            // It has sent everything again by then.
+            gate.wait(2);
+            assert!(updated.is_old(&updated.there()), "{what} at {host}");
+            gate.open();
+            finish(next).expect(0).is_silent();
+            updated.expect_replaced();
+        }
+    }
+}
+
 /// Where a pass is killed while two folders change places.
 struct Moment {
     what: &'static str,
@@ -648,12 +708,14 @@ fn a_disk_too_full_for_two_leaves_the_old_folder_until_there_is_room() {
     let world = World::new();
     let mount = Mount::tmpfs(&world.there(), "size=600k");
     world.prepare(HERE, 1);
+    world.ok(&["target", "add", "ThreePi", HERE, world.there().as_str(), "--max-used", "100"]);
     world.ok(&["run"]);
     let mut updated = Updated { world, host: HERE, way: Way::Renames, id: 1 };
     Way::Renames.mv(&updated.world);
     updated.use_usual_tools();
     updated.update();
-    mount.fill_to(100);
+    // Not even what has changed fits; the rest becomes links.
+    mount.fill_to(149);
     updated.recopy(&[]).expect(1).says("fault 224");
     updated.expect_untouched("full 224");
     updated.world.ok(&["run"]).is_silent();
@@ -1110,6 +1172,31 @@ fn read_only_folders_change_places_for_a_user_without_privileges() {
     }
 }
 
+#[test]
+fn a_killed_recopy_of_read_only_folders_goes_on_for_a_user_without_privileges() {
+    let mut world = World::new();
+    let source = world.make("ThreePi.1", Shape::tiny());
+    world.import(&[(1, "ThreePi", &source)]);
+    let bin = Way::Renames.mv(&world);
+    let gate = Gate::around(&world, "mv", &bin.join("mv"), "*' -nT -- ./ThreePi.1 '*", &Hold::Before);
+    slow::give_away(&world);
+    set_modes(&source, 0o555);
+    world.ok(&["copy", "ThreePi", HERE, world.there().as_str()]);
+    set_modes(&source, 0o755);
+    dvo::update(&source, 6).unwrap();
+    slow::give_away(&world);
+    set_modes(&source, 0o555);
+    world.set("PATH", &gate.path());
+    let pass = world.start(&["recopy", "1"]);
+    gate.wait(1);
+    slow::kill_alone(pass);
+    gate.open();
+    world.ok(&["run"]).is_silent();
+    slow::expect_only(&world, &["ThreePi.1"]);
+    let mode = fs::metadata(world.there().join("ThreePi.1")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o555);
+}
+
 /// Lets nobody write to a tree, or its owner again.
 #[track_caller]
 fn set_modes(folder: &Utf8Path, mask: u32) {
@@ -1271,7 +1358,7 @@ fn a_removed_copy_at_an_older_path_is_not_sent_below_the_mount_point_of_its_disk
 }
 
 #[test]
-fn a_copy_verified_quickly_is_sent_again_likewise() {
+fn a_copy_verified_quickly_is_sent_again_and_verified_by_checksum() {
     let updated = Updated::new(HERE, Way::Exchange);
     updated.world.ok(&[
         "target",
@@ -1283,7 +1370,8 @@ fn a_copy_verified_quickly_is_sent_again_likewise() {
         "quick",
     ]);
     updated.recopy(&[]).expect(0).is_silent();
-    assert_eq!(updated.world.copy(1)["verified"], "quick");
+    // Sizes and times prove nothing of what became a link to the old folder's files.
+    assert_eq!(updated.world.copy(1)["verified"], "checksum");
     updated.world.expect_arrived("ThreePi.1");
     assert_eq!(updated.world.names_there(), ["ThreePi.1"]);
 }

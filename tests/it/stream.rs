@@ -1,5 +1,5 @@
-//! Minidvodbs of very many small files, whose first copy begins with one stream of a tar: what arrives is what
-//! rsync alone would have made of it, whatever happens on the way.
+//! What is sent begins with streams of tars, one for each connection that is worth while: what arrives is what rsync
+//! alone would have made of it, whatever happens on the way.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -364,4 +364,139 @@ fn the_far_end_does_nothing_in_a_folder_that_is_another_one_now() {
     assert_ne!(ran.code, 0, "{ran:?}");
     assert_eq!(world.copy(1)["state"], "new");
     eventually("the far end rests", || world.sshd.as_ref().unwrap().wait_until_idle(Duration::ZERO));
+}
+
+/// What a file of [`large_files`] has: so much of a file is worth a connection of its own.
+const LARGE_BYTES: u64 = 40 << 20;
+
+/// A world with a minidvodb of three large files, and a few small ones, in the list.
+fn large_files() -> World {
+    let world = World::with_sshd();
+    let folder = world.source("ThreePi.1");
+    fs::create_dir_all(folder.join("n0000")).unwrap();
+    fs::write(folder.join("Images.dat"), "images").unwrap();
+    fs::write(folder.join("n0000/small.cpm"), "small").unwrap();
+    for number in 0..3u8 {
+        // Its end differs from all that is before it, and from the others.
+        let file = File::create(folder.join(format!("n0000/large{number}.cpm"))).unwrap();
+        file.set_len(LARGE_BYTES - 16).unwrap();
+        let mut file =
+            File::options().append(true).open(folder.join(format!("n0000/large{number}.cpm"))).unwrap();
+        std::io::Write::write_all(&mut file, &[number + 1; 16]).unwrap();
+    }
+    age_folders(&folder);
+    prepare(&world, &folder);
+    world
+}
+
+/// How many streams went out to their end.
+fn streams(world: &World) -> usize {
+    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    log.lines().filter(|line| line.contains("one of the streams ended: Done")).count()
+}
+
+#[test]
+fn large_files_go_out_over_several_connections_as_many_as_the_target_allows() {
+    for (words, expected) in [(&[][..], 3), (&["--streams", "2"], 2), (&["--streams", "1"], 1)] {
+        let world = large_files();
+        let there = world.there();
+        world.ok(&[&["target", "add", "ThreePi", HOST, there.as_str()], words].concat());
+        world.ok(&["run"]).is_silent();
+        expect_full(&world, "checksum");
+        assert_eq!(streams(&world), expected, "{words:?}");
+        assert_eq!(streamed_bytes(&world), [slow::source_bytes(&world, "ThreePi.1")]);
+    }
+}
+
+#[test]
+fn a_host_that_takes_one_connection_only_gets_everything_over_that_one() {
+    let mut world = large_files();
+    let (once, config) = (world.root.join("once"), world.root.join("one-connection"));
+    let real = world.sshd().config_path().to_owned();
+    // Whoever comes second is sent where nobody listens.
+    let text = format!("Match exec \"! mkdir {once} 2>/dev/null\"\n  Port 1\nMatch all\nInclude {real}\n");
+    fs::write(&config, text).unwrap();
+    world.set("MINIDVODBCOPY_SSH_CONFIG", config.as_str());
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "checksum");
+    assert_eq!(streams(&world), 1);
+    assert_eq!(streamed_bytes(&world), [slow::source_bytes(&world, "ThreePi.1")]);
+}
+
+#[test]
+fn killed_with_several_streams_all_children_go_and_the_next_pass_goes_on_from_what_has_arrived() {
+    let mut world = large_files();
+    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::After);
+    world.set_path_there(&gate.path());
+    let pass = world.start(&["run"]);
+    gate.wait(3);
+    let children = processes::descendants(pass.id());
+    slow::kill_alone(pass);
+    slow::expect_gone(&world, &children, None);
+    slow::log_rsync(&mut world);
+    let ran = world.run(&["run"]);
+    gate.open();
+    ran.expect(0);
+    assert_eq!(slow::outcomes(&world, 1)[1..], ["full"]);
+    expect_full(&world, "checksum");
+    let sent = slow::wire_bytes(&world)[0];
+    assert!(sent < LARGE_BYTES / 4, "{sent} bytes were sent again");
+}
+
+#[test]
+fn asked_to_end_with_several_streams_it_ends_soon_and_is_an_interruption() {
+    let mut world = large_files();
+    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
+    world.set_path_there(&gate.path());
+    let pass = world.start(&["run"]);
+    gate.wait(3);
+    let children = processes::descendants(pass.id());
+    slow::signal(pass, processes::Signal::INT).expect(130);
+    slow::expect_gone(&world, &children, None);
+    gate.open();
+    assert!(slow::outcomes(&world, 1)[0].starts_with("interrupted"));
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+}
+
+#[test]
+fn one_stream_of_several_that_breaks_off_is_made_good_by_rsync() {
+    let mut world = large_files();
+    let (bin, mark, real) = (world.root.join("bad-tar"), world.root.join("first"), slow::real("tar"));
+    fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\nif mkdir {mark} 2>/dev/null; then head -c 9000000 | {real} \"$@\"; exit 2; fi\nexec {real} \"$@\"\n"
+    );
+    slow::write_program(&bin.join("tar"), &script);
+    world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
+    world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str(), "--verify", "quick"]);
+    world.ok(&["run"]);
+    // Quick verification is for what went out in one go only.
+    expect_full(&world, "checksum");
+    assert_eq!(streams(&world), 2);
+}
+
+#[test]
+fn a_large_file_that_was_cut_off_goes_on_where_it_was() {
+    let mut world = large_files();
+    let (bin, real) = (world.root.join("slow-tar"), slow::real("tar"));
+    let mark = world.root.join("cut");
+    fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\nhead -c 30000000 | {real} \"$@\" 2>/dev/null\necho >>{mark}\nsleep 60\n"
+    );
+    slow::write_program(&bin.join("tar"), &script);
+    let path = std::env::var("PATH").unwrap();
+    world.set_path_there(&format!("{bin}:{path}"));
+    let pass = world.start(&["run"]);
+    eventually("all streams are cut off", || fs::read(&mark).is_ok_and(|cut| cut.len() == 3));
+    slow::kill_alone(pass);
+    world.set_path_there(&path);
+    slow::log_rsync(&mut world);
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    assert!(log.contains("script keep-parts after"), "{log}");
+    let sent = slow::wire_bytes(&world)[0];
+    assert!(sent < 3 * (LARGE_BYTES - 25_000_000), "{sent} bytes were sent again");
 }

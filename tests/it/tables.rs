@@ -78,6 +78,34 @@ fn filters_of_a_list_are_joined_by_and() {
 }
 
 #[test]
+fn the_few_that_are_not_full_are_found_among_many() {
+    let world = World::new();
+    queue(&world, "ThreePi", "ipp0222", 40);
+    let set = |words: &[&str]| world.ok(&[&["minidvodbtool", "-updateminidvodbcopy"], words].concat());
+    set(&["-state", "new", "-set_state", "full"]);
+    assert_eq!(ids(&world, &["--pending"]), [0u64; 0]);
+    for id in ["33", "7", "21"] {
+        world.ok(&["update", "--id", id, "--set-state", "new", "--set-fault", "201"]);
+    }
+    world.ok(&["update", "--id", "21", "--set-fault", "0"]);
+    for filter in [&["--pending"][..], &["--state", "new"], &["--pending", "--host", "ipp0222"]] {
+        assert_eq!(ids(&world, filter), [7, 21, 33], "{filter:?}");
+    }
+    assert_eq!(ids(&world, &["--pending", "--limit", "2"]), [7, 21]);
+    assert_eq!(ids(&world, &["--pending", "--host", "ipp022"]), [0u64; 0]);
+    assert_eq!(ids(&world, &["--faulted"]), [7, 33]);
+    // What an audit has found is shown by copies that are full.
+    world.ok(&["update", "--id", "9", "--set-fault", "251"]);
+    assert_eq!(ids(&world, &["--faulted"]), [7, 9, 33]);
+    let reverted = world.ok(&["revert", "--fault", "201"]);
+    assert_eq!(reverted.stdout.matches("cleared 201").count(), 2, "{}", reverted.stdout);
+    assert_eq!(ids(&world, &["--faulted"]), [9]);
+    set(&["-state", "new", "-set_state", "full"]);
+    assert_eq!(ids(&world, &["--pending"]), [0u64; 0]);
+    assert_eq!(ids(&world, &["--state", "full"]).len(), 40);
+}
+
+#[test]
 fn a_limit_of_0_limits_a_single_copy_too() {
     let world = World::new();
     queue(&world, "ThreePi", "ipp022", 1);

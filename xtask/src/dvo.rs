@@ -14,6 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::fits::{self, BLOCK_BYTES, Card, Column, Form, Table, Value, card};
 use crate::noise::Noise;
+use crate::tree;
 
 /// How large a database to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,31 @@ pub fn make_big_files(dir: &Utf8Path, files: u64, bytes: u64, seed: u64) -> io::
     make_spread(dir, 2, files, bytes, seed)
 }
 
+/// Makes a database of about `bytes` bytes as a survey leaves it, for benchmarks: 24 regions with 28 tables each.
+/// The sky is crowded here and empty there, so the number of objects differs from part to part by up to a factor
+/// of 1000, and most of the bytes are in few of the files.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_mix(dir: &Utf8Path, bytes: u64, seed: u64) -> io::Result<Made> {
+    const PARTS_PER_REGION: u64 = 7;
+    const STEPS: u64 = 1 << 20;
+    let mut noise = Noise::new(seed);
+    let crowds: Vec<f64> = (0..REGIONS * PARTS_PER_REGION)
+        .map(|_| 1000_f64.powf(noise.below(STEPS) as f64 / STEPS as f64))
+        .collect();
+    let object_bytes: u64 = TABLES.iter().map(|kind| kind.weight * kind.table.row_bytes()).sum();
+    let objects = bytes as f64 / object_bytes as f64;
+    let scale = objects / crowds.iter().sum::<f64>();
+    let mut crowds = crowds.iter().flat_map(|crowd| [crowd; TABLES.len()]);
+    let sizes = |kind: &Kind| {
+        let crowd = crowds.next().copied().unwrap_or_default();
+        Size::Rows((crowd * scale * kind.weight as f64) as u64)
+    };
+    let planned = plan(REGIONS, PARTS_PER_REGION * TABLES.len() as u64, sizes)?;
+    write_all(dir, &planned, seed)
+}
+
 /// Rewrites one table of the database at `dir` with more rows, as an update of the source would, and returns
 /// its path. The file keeps its inode; its size and its times change.
 ///
@@ -86,12 +112,35 @@ pub fn make_big_files(dir: &Utf8Path, files: u64, bytes: u64, seed: u64) -> io::
 /// When `dir` holds no table, or it cannot be written.
 pub fn update(dir: &Utf8Path, seed: u64) -> io::Result<Utf8PathBuf> {
     let path = first_measure_table(dir)?;
-    let old_bytes = fs::metadata(&path)?.len();
-    let kind = &MEASURE;
-    let rows = old_bytes / kind.table.row_bytes() + 1 + BLOCK_BYTES / kind.table.row_bytes();
-    let mut file = File::create(&path)?;
-    fits::write(&mut file, &primary_cards(kind, rows), &kind.table, rows, &mut Noise::new(seed))?;
+    rewrite(&path, &MEASURE, &mut Noise::new(seed))?;
     Ok(path)
+}
+
+/// Rewrites tables here and there in the database at `dir` in the same way, until about `bytes` bytes are others,
+/// and returns what was written. Which tables they are depends on the seed.
+///
+/// # Errors
+/// When `dir` cannot be read, or a table cannot be written.
+pub fn update_here_and_there(dir: &Utf8Path, bytes: u64, seed: u64) -> io::Result<Made> {
+    let mut noise = Noise::new(seed);
+    let mut tables: Vec<_> = tree::list(dir)?
+        .into_iter()
+        .filter_map(|entry| {
+            let path = dir.join(Utf8Path::from_path(&entry.path)?);
+            let kind = TABLES.into_iter().find(|kind| path.extension() == Some(kind.name))?;
+            Some((path, kind, entry.bytes))
+        })
+        .collect();
+    let mut made = Made::default();
+    // A rest of a tenth is left alone: it would be filled up with the smallest tables there are.
+    while !tables.is_empty() && made.bytes < bytes - bytes / 10 {
+        let (path, kind, old_bytes) = tables.swap_remove(noise.below(tables.len() as u64) as usize);
+        if made.bytes + old_bytes <= bytes {
+            made.bytes += rewrite(&path, kind, &mut noise).map_err(|error| named(&path, &error))?;
+            made.files += 1;
+        }
+    }
+    Ok(made)
 }
 
 /// Changes one byte in the middle of the file and leaves its size and modification time as they were: the
@@ -248,6 +297,9 @@ const MISSING: Kind = Kind {
     weight: 1,
 };
 
+/// The tables of one part of the sky.
+const TABLES: [&Kind; 4] = [&MEASURE, &AVERAGE, &SECFILT, &MISSING];
+
 const fn column(name: &'static str, form: Form) -> Column {
     Column { name, form }
 }
@@ -298,7 +350,7 @@ fn plan(
     let mut planned = plan_top();
     for region in 0..regions {
         for number in 0..files_per_region {
-            let kind = [&MEASURE, &AVERAGE, &SECFILT, &MISSING][(number % 4) as usize];
+            let kind = TABLES[(number % TABLES.len() as u64) as usize];
             let path = format!("{}/{:04}.{}", region_name(region), 148 + number / 4, kind.name);
             planned.push(Planned { path: path.into(), kind, size: size_of(kind) });
         }
@@ -392,6 +444,16 @@ fn write_one(path: &Utf8Path, file: &Planned, noise: &mut Noise) -> io::Result<u
     Ok(bytes)
 }
 
+/// Writes a table anew with a few more rows, and returns its size. The file keeps its inode.
+fn rewrite(path: &Utf8Path, kind: &Kind, noise: &mut Noise) -> io::Result<u64> {
+    let row_bytes = kind.table.row_bytes();
+    let rows = fs::metadata(path)?.len() / row_bytes + 1 + BLOCK_BYTES / row_bytes;
+    let mut out = BufWriter::new(File::create(path)?);
+    let bytes = fits::write(&mut out, &primary_cards(kind, rows), &kind.table, rows, noise)?;
+    out.flush()?;
+    Ok(bytes)
+}
+
 fn primary_cards(kind: &Kind, rows: u64) -> Vec<Card> {
     vec![
         card("CATMODE", Value::Text("SPLIT".to_owned())),
@@ -430,7 +492,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::tree;
 
     /// Keywords and values of one header, and how many bytes it takes.
     fn read_header(bytes: &[u8]) -> (BTreeMap<String, String>, Vec<String>, usize) {
@@ -542,6 +603,38 @@ mod tests {
         check_all(&dir, made);
         assert_eq!(made.files, 23);
         assert!(made.bytes.abs_diff(20_000_000) < 500_000, "{} bytes", made.bytes);
+    }
+
+    #[test]
+    fn a_mix_has_the_bytes_asked_for_and_most_of_them_in_few_files() {
+        let (_temp, dir) = temp();
+        let made = make_mix(&dir, 40_000_000, 5).unwrap();
+        check_all(&dir, made);
+        assert_eq!(made.files, 675);
+        assert!(made.bytes.abs_diff(40_000_000) < 8_000_000, "{} bytes", made.bytes);
+        let mut sizes: Vec<u64> = tree::list(&dir).unwrap().iter().map(|entry| entry.bytes).collect();
+        sizes.sort_unstable();
+        let largest: u64 = sizes.iter().rev().take(67).sum();
+        assert!(largest > made.bytes / 2, "a tenth of the files holds {largest} of {} bytes", made.bytes);
+    }
+
+    #[test]
+    fn an_update_here_and_there_changes_the_share_asked_for() {
+        let (_temp, dir) = temp();
+        let made = make_mix(&dir.join("a"), 40_000_000, 5).unwrap();
+        make_mix(&dir.join("b"), 40_000_000, 5).unwrap();
+        let changed = update_here_and_there(&dir.join("a"), made.bytes / 100, 9).unwrap();
+        let differences = tree::differences(dir.join("a"), dir.join("b")).unwrap();
+        let tables: BTreeMap<_, _> = differences
+            .iter()
+            .filter_map(|line| line.split_once(':'))
+            .filter(|(path, _)| dir.join("a").join(path).is_file())
+            .collect();
+        assert_eq!(tables.len() as u64, changed.files, "{differences:?}");
+        assert!(changed.bytes.abs_diff(made.bytes / 100) < made.bytes / 500, "{} bytes", changed.bytes);
+        for path in tables.keys() {
+            check_fits(&dir.join("a").join(path));
+        }
     }
 
     #[test]

@@ -38,6 +38,12 @@ pub enum Tool {
     Chromium,
     /// Reads metrics as Prometheus does.
     Promtool,
+    /// Several rsyncs at once; a peer of the benchmarks.
+    Fpsync,
+    /// Copies by sftp; likewise.
+    Rclone,
+    /// Makes the network namespace that the benchmarks copy into.
+    Ip,
 }
 
 impl Tool {
@@ -50,6 +56,9 @@ impl Tool {
 
     /// What looking at the report and the metrics needs.
     pub const SHOWING: [Tool; 2] = [Tool::Chromium, Tool::Promtool];
+
+    /// What the benchmarks compare with and copy into, as far as it can be had.
+    pub const COMPETING: [Tool; 3] = [Tool::Fpsync, Tool::Rclone, Tool::Ip];
 
     /// Everything that the tests need.
     pub const ALL: [Tool; 10] = [
@@ -82,6 +91,9 @@ impl Tool {
             Tool::SystemdAnalyze => "systemd-analyze",
             Tool::Chromium => "chromium",
             Tool::Promtool => "promtool",
+            Tool::Fpsync => "fpsync",
+            Tool::Rclone => "rclone",
+            Tool::Ip => "ip",
         }
     }
 
@@ -102,6 +114,9 @@ impl Tool {
             Tool::SystemdAnalyze => "systemd",
             Tool::Chromium => "chromium",
             Tool::Promtool => "prometheus",
+            Tool::Fpsync => "fpart",
+            Tool::Rclone => "rclone",
+            Tool::Ip => "iproute2",
         }
     }
 

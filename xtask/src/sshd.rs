@@ -1,7 +1,7 @@
 //! A private ssh server on the loopback address, with keys, port, configuration and log of its own.
 //!
 //! Invariant: everything it writes is in the folder it was given (as root it also makes sshd's own
-//! `/run/sshd`); it listens on 127.0.0.1 alone; the ssh configuration that it hands out sends every host name
+//! `/run/sshd`); it listens on 127.0.0.1 alone, or on the one address of a network namespace that it was given; the ssh configuration that it hands out sends every host name
 //! to it and nowhere else; and it ends with its owner, even when that one is killed. It does not know what the
 //! connections are used for.
 
@@ -26,6 +26,17 @@ pub struct SshdOptions {
     pub server_lines: Vec<String>,
     /// Further lines of ssh_config, at its beginning, so they can open `Host` blocks of their own.
     pub client_lines: Vec<String>,
+    /// Where the server runs, when not beside the client on 127.0.0.1.
+    pub network: Option<Network>,
+}
+
+/// A network namespace of this machine, and the address in it that is reached from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// As `ip netns` names it.
+    pub namespace: String,
+    /// The server listens there.
+    pub address: Ipv4Addr,
 }
 
 impl SshdOptions {
@@ -47,6 +58,13 @@ impl SshdOptions {
     #[must_use]
     pub fn client_line(mut self, line: &str) -> SshdOptions {
         self.client_lines.push(line.to_owned());
+        self
+    }
+
+    /// The same in another network.
+    #[must_use]
+    pub fn in_network(mut self, network: Network) -> SshdOptions {
+        self.network = Some(network);
         self
     }
 }
@@ -116,7 +134,25 @@ impl Sshd {
         self.dir.join("sshd.log")
     }
 
-    /// The port on 127.0.0.1; a restart keeps it.
+    /// The client's private key, for clients other than ssh.
+    #[must_use]
+    pub fn client_key_path(&self) -> Utf8PathBuf {
+        self.dir.join(CLIENT_KEY)
+    }
+
+    /// The name of the user who can log in.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.options.network.as_ref().map_or(Ipv4Addr::LOCALHOST, |network| network.address)
+    }
+
+    /// The port at that address; a restart keeps it.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -284,7 +320,8 @@ impl Sshd {
         self.write_server_config(&program)?;
         let log_start = fs::metadata(self.log_path()).map_or(0, |metadata| metadata.len());
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let server = Command::new(&program)
+        let server = self
+            .command(&program)?
             .args(["-D", "-e", "-f", self.dir.join(SERVER_CONFIG).as_str()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -300,13 +337,21 @@ impl Sshd {
         ready
     }
 
+    /// `ip netns exec` becomes the program that it starts, so the process is sshd's own in either network.
+    fn command(&self, program: &Utf8Path) -> io::Result<Command> {
+        let Some(network) = &self.options.network else { return Ok(Command::new(program)) };
+        let mut command = Command::new(Tool::Ip.require()?);
+        command.args(["netns", "exec", &network.namespace, program.as_str()]);
+        Ok(command)
+    }
+
     /// Its own log must say that it listens: on a port just taken by somebody else, another server answers.
     fn wait_until_ready(&self, running: &mut Running, log_start: u64) -> io::Result<()> {
         const LIMIT: Duration = Duration::from_secs(20);
         let mut ended = false;
         let mut listens = false;
         let mut log = String::new();
-        let wanted = format!("Server listening on {} port {}.", Ipv4Addr::LOCALHOST, self.port);
+        let wanted = format!("Server listening on {} port {}.", self.address(), self.port);
         wait_until(LIMIT, || {
             ended = matches!(running.server.try_wait(), Ok(Some(_)) | Err(_));
             log = self.log_since(log_start);
@@ -323,7 +368,7 @@ impl Sshd {
             let seconds = LIMIT.as_secs();
             Err(io::Error::other(format!("sshd does not listen after {seconds} seconds, saying: {log}")))
         } else {
-            read_banner(self.port)
+            read_banner(self.address(), self.port)
         }
     }
 
@@ -368,7 +413,7 @@ impl Sshd {
              MaxStartups 1000:30:2000\n\
              MaxSessions 1000\n",
             port = self.port,
-            address = Ipv4Addr::LOCALHOST,
+            address = self.address(),
         );
         // A Match block reaches to the end of the file, so it has to come last.
         let lines = &self.with_own_home();
@@ -414,7 +459,7 @@ impl Sshd {
              \x20   CheckHostIP no\n\
              \x20   BatchMode yes\n",
             first = with_newlines(&self.options.client_lines),
-            address = Ipv4Addr::LOCALHOST,
+            address = self.address(),
             port = self.port,
             user = self.user,
             identity = quoted(&percent_escaped(&self.dir.join(CLIENT_KEY))),
@@ -505,9 +550,9 @@ pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn read_banner(port: u16) -> io::Result<()> {
+fn read_banner(address: Ipv4Addr, port: u16) -> io::Result<()> {
     const LIMIT: Duration = Duration::from_secs(20);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = SocketAddr::from((address, port));
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     let mut banner = [0; 7];
@@ -542,133 +587,4 @@ fn with_newlines(lines: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::process::Output;
-
-    use super::*;
-
-    struct Fixture {
-        sshd: Sshd,
-        _temp: tempfile::TempDir,
-    }
-
-    fn start(options: SshdOptions) -> Fixture {
-        let temp = tempfile::Builder::new().prefix("a 100% private sshd").tempdir().unwrap();
-        let sshd = Sshd::start(Utf8Path::from_path(temp.path()).unwrap(), options).unwrap();
-        Fixture { sshd, _temp: temp }
-    }
-
-    fn ssh(sshd: &Sshd, host: &str, command: &str) -> Output {
-        let config = sshd.config_path();
-        Command::new("ssh").args(["-F", config.as_str(), "--", host, command]).output().unwrap()
-    }
-
-    fn stderr(output: &Output) -> String {
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    #[test]
-    fn a_command_runs_there_under_every_alias_and_no_other_name_is_trusted() {
-        let fixture = start(SshdOptions::known_as(&["ipp022", "ipp0222"]));
-        for alias in ["ipp022", "ipp0222"] {
-            fixture.sshd.probe(alias).unwrap();
-            let output = ssh(&fixture.sshd, alias, "echo here");
-            assert_eq!(String::from_utf8_lossy(&output.stdout), "here\n", "{}", stderr(&output));
-        }
-        let output = ssh(&fixture.sshd, "ipp031", "echo here");
-        assert!(stderr(&output).contains("Host key verification failed"), "{}", stderr(&output));
-    }
-
-    #[test]
-    fn a_revoked_key_is_denied_until_it_is_restored() {
-        let fixture = start(SshdOptions::known_as(&["ipp022"]));
-        fixture.sshd.revoke_key().unwrap();
-        for _ in 0..3 {
-            let output = ssh(&fixture.sshd, "ipp022", "true");
-            assert!(stderr(&output).contains("Permission denied"), "{}", stderr(&output));
-        }
-        fixture.sshd.restore_key().unwrap();
-        fixture.sshd.probe("ipp022").unwrap();
-    }
-
-    #[test]
-    fn a_changed_host_key_is_refused_until_it_is_trusted() {
-        let mut fixture = start(SshdOptions::known_as(&["ipp022"]));
-        let port = fixture.sshd.port();
-        fixture.sshd.change_host_key().unwrap();
-        assert_eq!(fixture.sshd.port(), port);
-        let output = ssh(&fixture.sshd, "ipp022", "true");
-        assert!(stderr(&output).contains("HAS CHANGED"), "{}", stderr(&output));
-        fixture.sshd.trust_host_key().unwrap();
-        fixture.sshd.probe("ipp022").unwrap();
-        fixture.sshd.forget_host_key().unwrap();
-        assert!(fixture.sshd.probe("ipp022").unwrap_err().to_string().contains("Host key verification"));
-    }
-
-    #[test]
-    fn a_stopped_server_refuses_and_a_restarted_one_answers_on_the_same_port() {
-        let mut fixture = start(SshdOptions::known_as(&["ipp022"]).server_line("ForceCommand echo forced"));
-        let port = fixture.sshd.port();
-        fixture.sshd.stop();
-        fixture.sshd.stop();
-        let output = ssh(&fixture.sshd, "ipp022", "true");
-        assert!(stderr(&output).contains("Connection refused"), "{}", stderr(&output));
-        fixture.sshd.restart().unwrap();
-        assert_eq!(ssh(&fixture.sshd, "ipp022", "true").stdout, b"forced\n");
-        fixture.sshd.restart_with(&["Match User nobody", "ForceCommand false"]).unwrap();
-        assert_eq!(fixture.sshd.port(), port);
-        assert_eq!(ssh(&fixture.sshd, "ipp022", "echo free").stdout, b"free\n");
-    }
-
-    #[test]
-    fn killed_sessions_end_and_the_server_goes_on() {
-        let fixture = start(SshdOptions::known_as(&["ipp022"]));
-        let config = fixture.sshd.config_path();
-        let mut client = Command::new("ssh")
-            .args(["-F", config.as_str(), "ipp022", "sleep 1000"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let sleeps = || {
-            fixture.sshd.sessions().iter().any(|pid| {
-                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
-            })
-        };
-        assert!(wait_until(Duration::from_secs(20), sleeps));
-        assert!(fixture.sshd.freeze_sessions().unwrap() >= 2);
-        assert!(fixture.sshd.thaw_sessions().unwrap() >= 2);
-        assert!(fixture.sshd.kill_sessions() >= 2);
-        assert_eq!(client.wait().unwrap().code(), Some(255));
-        assert!(fixture.sshd.wait_until_idle(Duration::from_secs(20)));
-        assert!(fixture.sshd.cpu_seconds().unwrap() > 0.0);
-        fixture.sshd.probe("ipp022").unwrap();
-    }
-
-    #[test]
-    fn a_dropped_server_is_gone() {
-        let fixture = start(SshdOptions::known_as(&["ipp022"]));
-        let (pid, port) = (fixture.sshd.pid().unwrap(), fixture.sshd.port());
-        let guard = fixture.sshd.running.as_ref().unwrap().guard.as_ref().unwrap().id();
-        drop(fixture);
-        assert!(!processes::is_running(pid) && !processes::is_running(guard));
-        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
-    }
-
-    #[test]
-    fn the_guard_ends_a_server_whose_owner_died() {
-        let mut fixture = start(SshdOptions::known_as(&["ipp022"]));
-        let pid = fixture.sshd.pid().unwrap();
-        // An owner's death closes the pipe that the guard reads.
-        let running = fixture.sshd.running.as_mut().unwrap();
-        drop(running.guard.as_mut().unwrap().stdin.take());
-        assert!(wait_until(Duration::from_secs(20), || !processes::is_running(pid)));
-    }
-
-    #[test]
-    fn what_sshd_says_about_a_bad_line_is_in_the_error() {
-        let temp = tempfile::tempdir().unwrap();
-        let options = SshdOptions::default().server_line("NoSuchOption yes");
-        let error = Sshd::start(Utf8Path::from_path(temp.path()).unwrap(), options).unwrap_err();
-        assert!(error.to_string().contains("NoSuchOption"), "{error}");
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use super::super::copies::{self, Choice, WithoutLedger};
+use super::super::copies::{self, Among, Choice, WithoutLedger};
 use crate::cli::minidvodbtool::List;
 use crate::error::{Exit, Result};
 use crate::model::Copy;
@@ -28,6 +28,11 @@ pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
     // The limit is kept here: those behind it are still looked at, for what is hidden.
     let choice = Choice {
         id: words.copy_id,
+        among: match (words.is_pending, words.is_faulted) {
+            (true, _) => Among::ToBeMade,
+            (false, true) => Among::Faulted,
+            (false, false) => Among::All,
+        },
         limit: None,
         is_wanted: &is_wanted,
         without_ledger: WithoutLedger::Refused,

@@ -3,6 +3,7 @@
 //! Invariant: all of them are changed, or none; every search option restricts.
 
 use super::super::by_hand::{self, Changed, Meant, title};
+use super::super::copies::Among;
 use super::super::update::notes;
 use crate::cli::minidvodbtool::Update;
 use crate::error::{Exit, Result};
@@ -12,13 +13,19 @@ use crate::ui;
 
 pub(super) fn execute(context: &Context, words: &Update) -> Result<Exit> {
     let meant = |copy: &Copy| is_meant(words, copy);
-    let changes = by_hand::update(context, Meant::Each(&meant), &words.wish).map_err(|mut error| {
-        // The words were understood: what is refused now breaks a rule of the ledger.
-        if error.exit == Exit::Usage {
-            error.exit = Exit::Faulted;
-        }
-        error
-    })?;
+    let among = match (words.state, words.fault) {
+        (Some("new"), _) => Among::ToBeMade,
+        (_, Some(Some(_))) => Among::Faulted,
+        _ => Among::All,
+    };
+    let changes =
+        by_hand::update(context, Meant::Each(among, &meant), &words.wish).map_err(|mut error| {
+            // The words were understood: what is refused now breaks a rule of the ledger.
+            if error.exit == Exit::Usage {
+                error.exit = Exit::Faulted;
+            }
+            error
+        })?;
     if changes.count() == 0 {
         context.ui.notice("no copy is meant; nothing was changed");
         return Ok(Exit::Done);

@@ -6,10 +6,11 @@ use std::io;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wait4::Wait4;
+use xtask::processes::{self, Signal};
 
 /// What a command took, its children included that it waited for.
 #[derive(Clone, Copy, Default)]
@@ -23,30 +24,45 @@ pub(super) struct Sample {
 
 /// Runs the command, which must exit with this code.
 pub(super) fn time(command: &mut Command, code: i32) -> anyhow::Result<Sample> {
-    time_until(command, code, |_| Ok(()))
+    let name = command.get_program().to_string_lossy().into_owned();
+    let began = Instant::now();
+    let child = command.spawn().with_context(|| format!("{name}: cannot be started"))?;
+    collect(command, child, began, code)
 }
 
 /// The same; a command that still runs after `limit` is killed.
 pub(super) fn time_within(command: &mut Command, code: i32, limit: Duration) -> anyhow::Result<Sample> {
-    time_until(command, code, |child| {
-        if has_ended_within(child, limit)? {
-            return Ok(());
-        }
-        child.kill()?;
-        child.wait()?;
-        bail!("still running after {} s, and killed", limit.as_secs())
-    })
+    let name = command.get_program().to_string_lossy().into_owned();
+    let sample = time_at_most(command, code, limit)?;
+    sample.with_context(|| format!("{name}: still running after {} s, and killed", limit.as_secs()))
 }
 
-fn time_until(
+/// The same; a command that still runs after `limit` is killed with its descendants, and gives no figure.
+pub(super) fn time_at_most(
     command: &mut Command,
     code: i32,
-    attend: impl FnOnce(&mut Child) -> anyhow::Result<()>,
-) -> anyhow::Result<Sample> {
+    limit: Duration,
+) -> anyhow::Result<Option<Sample>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let began = Instant::now();
     let mut child = command.spawn().with_context(|| format!("{name}: cannot be started"))?;
-    attend(&mut child).with_context(|| name.clone())?;
+    if !has_ended_within(&child, limit).with_context(|| name.clone())? {
+        kill_with_descendants(&mut child)?;
+        return Ok(None);
+    }
+    collect(command, child, began, code).map(Some)
+}
+
+/// Its descendants are listed first: afterwards nobody knows whose they were.
+fn kill_with_descendants(child: &mut Child) -> io::Result<()> {
+    let descendants = processes::descendants(child.id());
+    child.kill()?;
+    child.wait()?;
+    descendants.into_iter().try_for_each(|pid| processes::signal(pid, Signal::KILL))
+}
+
+fn collect(command: &Command, child: Child, began: Instant, code: i32) -> anyhow::Result<Sample> {
+    let name = command.get_program().to_string_lossy();
     let used = child.wait4().with_context(|| format!("{name}: cannot be waited for"))?;
     let wall_s = began.elapsed().as_secs_f64();
     let args = command.get_args().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -116,5 +132,17 @@ mod tests {
         let error = time_within(Command::new("sleep").arg("60"), 0, Duration::from_millis(50)).err().unwrap();
         assert!(format!("{error:#}").contains("still running"), "{error:#}");
         assert!(began.elapsed() < limit);
+    }
+
+    #[test]
+    fn what_a_command_that_takes_too_long_has_started_ends_with_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let mark = temp.path().to_string_lossy().into_owned();
+        let script = "sh -c 'sleep 60; :' \"$0\" | sleep 60";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, &mark]);
+        assert!(time_at_most(&mut command, 0, Duration::from_millis(200)).unwrap().is_none());
+        let left = || processes::mentioning(&mark);
+        assert!(processes::wait_until(Duration::from_secs(20), || left().is_empty()), "{:?}", left());
     }
 }

@@ -1,4 +1,4 @@
-//! `bench idle`: what a pass costs that finds nothing to do in a large ledger.
+//! `bench idle`: what it costs to start, and what a pass costs that finds nothing to do in a large ledger.
 //!
 //! Invariant: every pass that is timed ends with exit code 0 and changes no copy.
 
@@ -12,10 +12,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use xtask::setup::{self, Tool};
 
 use super::figures::{Sample, Spread, mebibytes, time};
-use crate::tasks::build_release;
+use super::program_or_build;
 use crate::tasks::program::Program;
 
-/// time passes that have nothing to do
+/// time the start, and passes that have nothing to do
 #[derive(FromArgs)]
 #[argh(subcommand, name = "idle")]
 pub(crate) struct Idle {
@@ -25,20 +25,26 @@ pub(crate) struct Idle {
     /// of these, copies that wait for a person, in a ledger of their own (2000)
     #[argh(option, default = "2_000")]
     faulted: u64,
-    /// passes that are timed in each situation (20)
+    /// starts and passes that are timed in each situation (20)
     #[argh(option, default = "20")]
     runs: u32,
+    /// the program; else the release build of it is made
+    #[argh(option)]
+    binary: Option<Utf8PathBuf>,
 }
 
 pub(super) const GROUP: &str = "Idle";
 pub(super) const HOST: &str = "localhost";
 const SOURCE_MISSING: i64 = 201;
+/// What the start and a pass with nothing to do may take, by the median.
+const GOAL_START_MS: f64 = 2.0;
+const GOAL_PASS_MS: f64 = 10.0;
 
 impl Idle {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         setup::ensure_tools(&Tool::COPYING)?;
         ensure!(self.runs > 0, "--runs 0 measures nothing: give at least 1");
-        let binary = build_release()?;
+        let binary = program_or_build(self.binary.as_deref())?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir()?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
         let program = prepare(&top.join("resting"), binary.clone(), self.copies)?;
@@ -46,14 +52,20 @@ impl Idle {
             "\n  {:<52} {:>10} {:>10} {:>10}",
             "passes with nothing to do", "median ms", "max ms", "peak MiB"
         );
+        self.measure("`--version`", GOAL_START_MS, || {
+            time(program.command(&["--version"]).stdout(Stdio::null()), 0)
+        })?;
         queue_all(&program, self.copies)?;
-        self.measure(&program, &format!("{} copies queued, load and run switched off", self.copies))?;
+        self.measure_passes(&program, &format!("{} copies queued, load and run switched off", self.copies))?;
         rest_all(&program, top)?;
-        self.measure(&program, &format!("{} copies at rest, all switched on", self.copies))?;
+        self.measure_passes(&program, &format!("{} copies at rest, all switched on", self.copies))?;
         println!("  the ledger has {:.1} MiB", mebibytes(ledger_bytes(&program.state_dir)?));
         let program = prepare(&top.join("faulted"), binary, self.faulted)?;
         let prepared = fault_all(&program, self.faulted)?;
-        self.measure(&program, &format!("{} copies wait for a person, all switched on", self.faulted))?;
+        self.measure_passes(
+            &program,
+            &format!("{} copies wait for a person, all switched on", self.faulted),
+        )?;
         println!(
             "  the pass that gave {} copies their fault took {:.1} s and at most {:.1} MiB",
             self.faulted,
@@ -63,12 +75,27 @@ impl Idle {
         Ok(temp.close()?)
     }
 
-    fn measure(&self, program: &Program, situation: &str) -> anyhow::Result<()> {
-        pass(program, 0)?;
-        let samples = (0..self.runs).map(|_| pass(program, 0)).collect::<anyhow::Result<Vec<_>>>()?;
+    fn measure_passes(&self, program: &Program, situation: &str) -> anyhow::Result<()> {
+        self.measure(situation, GOAL_PASS_MS, || pass(program, 0))
+    }
+
+    fn measure(
+        &self,
+        situation: &str,
+        goal_ms: f64,
+        once: impl Fn() -> anyhow::Result<Sample>,
+    ) -> anyhow::Result<()> {
+        once()?;
+        let samples = (0..self.runs).map(|_| once()).collect::<anyhow::Result<Vec<_>>>()?;
         let wall = Spread::of(samples.iter().map(|sample| sample.wall_s * 1e3));
         let peak = samples.iter().map(|sample| sample.peak_bytes).max().unwrap_or_default();
-        println!("  {situation:<52} {:10.1} {:10.1} {:10.1}", wall.median, wall.max, mebibytes(peak));
+        let met = if wall.median <= goal_ms { "met" } else { "NOT met" };
+        println!(
+            "  {situation:<52} {:10.1} {:10.1} {:10.1}   goal {goal_ms} ms: {met}",
+            wall.median,
+            wall.max,
+            mebibytes(peak)
+        );
         Ok(())
     }
 }

@@ -12,8 +12,7 @@ use xtask::setup::{self, Tool};
 
 use super::figures::{mebibytes, time};
 use super::idle::{GROUP, HOST, ledger_bytes, prepare, queue_all};
-use super::{check_room, place};
-use crate::tasks::build_release;
+use super::{check_room, place, program_or_build};
 use crate::tasks::program::Program;
 
 /// measure the memory of commands with a huge ledger and of a pass with a huge minidvodb
@@ -49,8 +48,7 @@ impl Resources {
             self.copies * BYTES_PER_COPY + self.files * BYTES_PER_FILE,
             "--copies and --files",
         )?;
-        let binary =
-            self.binary.clone().map_or_else(build_release, |binary| Ok(binary.canonicalize_utf8()?))?;
+        let binary = program_or_build(self.binary.as_deref())?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir_in(place)?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
         println!("\n  {:<62} {:>8} {:>9}", "command", "s", "peak MiB");

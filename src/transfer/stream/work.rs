@@ -1,0 +1,167 @@
+//! The files that streams share. Each stream takes the next of them when it has room for more, so that all end at
+//! about the same time, whatever their connections are worth.
+//!
+//! Invariant: a file is given out once. It does not know what becomes of it.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use camino::Utf8PathBuf;
+
+use crate::transfer::source::{Entry, Kind, Source};
+
+/// What a file costs beside its bytes, in bytes that could be sent meanwhile.
+const FILE_COST_BYTES: u64 = 16 * 1024;
+/// With less than this there is nothing to win: a thousand empty files, or one of 16 MiB.
+const WORTH_WHILE_COST_BYTES: u64 = 1000 * FILE_COST_BYTES;
+/// A further connection costs about what it takes to send this.
+const STREAM_COST_BYTES: u64 = 32 * 1024 * 1024;
+/// Files are given out in lots of about this size, so that neighbours stay together, or one by one.
+const LOT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What is to be sent, and how far that is.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) folder: Utf8PathBuf,
+    /// The large ones first, so that no stream is left alone with one at the end.
+    files: Vec<Entry>,
+    lots: Vec<Range<usize>>,
+    next_lot: AtomicUsize,
+    cost_bytes: u64,
+    /// The number of the file that was begun last, counted from 1.
+    latest: AtomicUsize,
+    sent_bytes: AtomicU64,
+    is_given_up: AtomicBool,
+}
+
+impl Work {
+    /// The files of a source that a tar can say everything of and that are not there yet.
+    pub(super) fn new(source: &Source, is_there: impl Fn(&Entry) -> bool) -> Self {
+        let goes = |entry: &&Entry| entry.kind == Kind::File && entry.mtime.0 >= 0 && !is_there(entry);
+        let mut files: Vec<Entry> = source.entries.iter().filter(goes).cloned().collect();
+        // Stable: the small ones stay in the order of their paths.
+        files.sort_by_key(|entry| std::cmp::Reverse(if entry.size < LOT_BYTES { 0 } else { entry.size }));
+        let mut lots: Vec<Range<usize>> = Vec::new();
+        let (mut cost_bytes, mut lot_bytes) = (0u64, LOT_BYTES);
+        for (number, entry) in files.iter().enumerate() {
+            let file_bytes = entry.size.saturating_add(FILE_COST_BYTES);
+            cost_bytes = cost_bytes.saturating_add(file_bytes);
+            match lots.last_mut() {
+                Some(lot) if lot_bytes < LOT_BYTES => lot.end = number + 1,
+                _ => {
+                    lots.push(number..number + 1);
+                    lot_bytes = 0;
+                }
+            }
+            lot_bytes = lot_bytes.saturating_add(file_bytes);
+        }
+        Self {
+            folder: source.folder.clone(),
+            files,
+            lots,
+            next_lot: AtomicUsize::new(0),
+            cost_bytes,
+            latest: AtomicUsize::new(0),
+            sent_bytes: AtomicU64::new(0),
+            is_given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// How many streams are worth while, `most` at most; none where rsync does as well.
+    pub(super) fn streams(&self, most: u8) -> usize {
+        if self.cost_bytes < WORTH_WHILE_COST_BYTES {
+            return 0;
+        }
+        let worth = usize::try_from(self.cost_bytes / STREAM_COST_BYTES).unwrap_or(usize::MAX);
+        worth.min(self.lots.len()).clamp(1, usize::from(most).max(1))
+    }
+
+    /// The files to send next.
+    pub(super) fn next(&self) -> Option<&[Entry]> {
+        let lot = self.next_lot.fetch_add(1, Ordering::Relaxed);
+        let files = self.lots.get(lot)?.clone();
+        self.latest.store(files.start + 1, Ordering::Relaxed);
+        self.files.get(files)
+    }
+
+    /// Whether every file has been given out.
+    pub(super) fn is_given_out(&self) -> bool {
+        self.next_lot.load(Ordering::Relaxed) >= self.lots.len()
+    }
+
+    /// The file at which somebody is.
+    pub(super) fn latest(&self) -> Option<&[u8]> {
+        let number = self.latest.load(Ordering::Relaxed).checked_sub(1)?;
+        self.files.get(number).map(|entry| entry.path.as_ref())
+    }
+
+    /// So many bytes of a file more have gone out.
+    pub(super) fn add_sent(&self, bytes: u64) {
+        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of files that have gone out.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more is to be sent: one of the streams has met what ends the attempt.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+    use crate::model::AbsolutePath;
+    use crate::transfer::source::Roots;
+
+    fn work(sizes: &[u64]) -> (tempfile::TempDir, Source) {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("Images.dat"), "").unwrap();
+        for (number, &size) in sizes.iter().enumerate() {
+            File::create(root.path().join(format!("{number:05}"))).unwrap().set_len(size).unwrap();
+        }
+        let path = AbsolutePath::parse(root.path().to_str().unwrap()).unwrap();
+        let source = Source::read(&path, &Roots::default()).unwrap();
+        (root, source)
+    }
+
+    fn names(files: &[Entry]) -> Vec<&str> {
+        files.iter().map(|entry| std::str::from_utf8(&entry.path).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_file_is_given_out_once_the_largest_first_and_small_ones_together() {
+        let (_root, source) = work(&[1, 9 << 20, 2, 30 << 20, 3 << 20, 3 << 20, 4]);
+        let work = Work::new(&source, |entry| &*entry.path == b"00002");
+        let mut lots = Vec::new();
+        while let Some(lot) = work.next() {
+            lots.push(names(lot).join(" "));
+        }
+        assert_eq!(lots, ["00003", "00001", "00000 00004 00005", "00006 Images.dat"]);
+        assert!(work.is_given_out());
+        assert_eq!(work.latest(), Some(&b"00006"[..]));
+    }
+
+    #[test]
+    fn a_connection_more_must_be_worth_it() {
+        let streams = |sizes: &[u64], most| Work::new(&work(sizes).1, |_| false).streams(most);
+        assert_eq!(streams(&[1; 900], 4), 0);
+        assert_eq!(streams(&[1; 1100], 4), 1);
+        assert_eq!(streams(&[20 << 20], 4), 1);
+        assert_eq!(streams(&[1 << 40], 4), 2, "the file, and what is small");
+        assert_eq!(streams(&[40 << 20; 3], 4), 3);
+        assert_eq!(streams(&[40 << 20; 30], 4), 4);
+        assert_eq!(streams(&[40 << 20; 30], 1), 1);
+        assert_eq!(Work::new(&work(&[40 << 20; 30]).1, |_| true).streams(4), 0);
+    }
+}
