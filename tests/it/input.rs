@@ -1409,7 +1409,8 @@ fn the_help_of_a_few_commands() {
         &["help", "target", "add"],
         expect![[r#"
             Usage: minidvodbcopy target add [--max-used <percent>] [--verify <verify>]
-                   [--deadline <seconds>] [--bwlimit <rate>] [--] <group> <host> <path>
+                   [--deadline <seconds>] [--bwlimit <rate>] [--streams <n>]
+                   [--] <group> <host> <path>
 
             copy a group to a path on a host; adding it again changes it, and accepts the
             file system that is there
@@ -1428,6 +1429,8 @@ fn the_help_of_a_few_commands() {
               --deadline        the most that one attempt may take (17280)
               --bwlimit         limit what is sent, as rsync's --bwlimit: KiB a second, or
                                 with a suffix such as 20m; 0: no limit
+              --streams         send a minidvodb by so many streams at most, each over an
+                                ssh connection of its own (4)
               --help            display usage information
 
             Examples:
