@@ -93,7 +93,10 @@ impl Manner<'_> {
         match self {
             Self::Stage { partial_name, is_suspicious, old } => {
                 let checksum = (is_suspicious || old.is_some()).then(|| "--checksum".to_owned());
-                let link = old.map(|old| format!("--link-dest={old}"));
+                // Without the window a file would pass for the same whose time differs by less than a second.
+                let link = old
+                    .into_iter()
+                    .flat_map(|old| [format!("--link-dest={old}"), "--modify-window=-1".to_owned()]);
                 let partial = format!("--partial-dir={partial_name}");
                 [partial, "--delete".to_owned(), "--no-whole-file".to_owned()]
                     .into_iter()
