@@ -59,7 +59,7 @@ impl Run<'_, '_> {
         if let Some(what) = source.conflicts_with(&found) {
             return Err(self.left_alone(&what));
         }
-        self.judge_space_for(&found, view, source)?;
+        self.judge_space_for(&found, view, source, &source.free_name(super::attempt::PARTIAL))?;
         destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
         self.enter_with(Phase::Sending, self.to_send_bytes);
         self.write_attempt()?;

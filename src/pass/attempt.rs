@@ -272,14 +272,14 @@ impl<'p> Run<'_, 'p> {
             }
             None => {}
         }
+        let partial_name = source.free_name(PARTIAL);
         if view.staging.is_some() {
             let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
             destination::end_orphans(&mut connection, &view, place, setting, watch)?;
-            let partial_name = source.free_name(PARTIAL);
             destination::prepare_staged(&mut connection, &view, place, &partial_name, setting, watch)?;
         }
-        let lies_there = self.judge_space(&mut connection, &view, &source, old)?;
-        let sent = self.send(&mut connection, &view, &source, &lies_there)?;
+        let lies_there = self.judge_space(&mut connection, &view, &source, &partial_name, old)?;
+        let sent = self.send(&mut connection, &view, &source, &partial_name, &lies_there)?;
         let staged = sent.staged;
         let (how, checksums) = self.verify(&mut connection, &view, &source, sent)?;
         // The destination's disk is still writing.
@@ -378,18 +378,18 @@ impl<'p> Run<'_, 'p> {
         connection: &mut Connection,
         view: &View,
         source: &Source,
+        partial_name: &str,
         old: Vec<Staged>,
     ) -> Result<Vec<Staged>, Halt> {
         let mut staged = self.staged(connection, view)?;
         let cut_off = source.cut_off(&staged);
         if !cut_off.is_empty() {
             let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
-            let partial_name = source.free_name(PARTIAL);
-            destination::keep_parts(connection, view, place, &cut_off, &partial_name, setting, watch)?;
+            destination::keep_parts(connection, view, place, &cut_off, partial_name, setting, watch)?;
             staged = self.staged(connection, view)?;
         }
         staged.extend(source.unchanged(old));
-        self.judge_space_for(&staged, view, source)?;
+        self.judge_space_for(&staged, view, source, partial_name)?;
         Ok(staged)
     }
 
@@ -398,9 +398,9 @@ impl<'p> Run<'_, 'p> {
         staged: &[Staged],
         view: &View,
         source: &Source,
+        partial_name: &str,
     ) -> Result<(), Halt> {
-        let partial = source.free_name(PARTIAL);
-        let need = source.need(staged, &partial, view.room.block_bytes);
+        let need = source.need(staged, partial_name, view.room.block_bytes);
         let own = Some(&*self.pass.lock);
         let reserved = lock::reserved_by_others(&self.context().state_dir, &self.copy.machine, own);
         tracing::info!("to send: {} bytes, {} inodes", need.bytes, need.inodes);
@@ -427,13 +427,13 @@ impl<'p> Run<'_, 'p> {
         connection: &mut Connection,
         view: &View,
         source: &Source,
+        partial_name: &str,
         lies_there: &[Staged],
     ) -> Result<Sent, Halt> {
         let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
         self.enter_with(Phase::Sending, self.to_send_bytes);
         self.write_attempt()?;
         let to = view.below(&destination::staging_folder(self.place()));
-        let partial_name = source.free_name(PARTIAL);
         let old =
             self.copy.recopy().and(view.published).map(|_| destination::beside_staging(&self.copy.name));
         let old = old.as_deref().filter(|old| !rsync::has_wildcard(old));
@@ -441,7 +441,7 @@ impl<'p> Run<'_, 'p> {
         let job = Job {
             source,
             to: &to,
-            manner: Manner::Stage { partial_name: &partial_name, is_suspicious, old },
+            manner: Manner::Stage { partial_name, is_suspicious, old },
             bwlimit: self.served.target.bwlimit.as_deref(),
             wants_checksums: self.served.target.verify == Verify::Quick,
         };
@@ -453,14 +453,7 @@ impl<'p> Run<'_, 'p> {
         checksums.add(head_start.checksums);
         if view.staging.is_some() {
             let place = self.place();
-            destination::remove_partials(
-                connection,
-                view,
-                place,
-                &partial_name,
-                self.setting(),
-                &self.watch,
-            )?;
+            destination::remove_partials(connection, view, place, partial_name, self.setting(), &self.watch)?;
         }
         Ok(Sent { staged, checksums, flusher, is_at_once })
     }

@@ -123,23 +123,21 @@ pub fn send(
         gather(&ended, &work, &is_late, &mut progress)
     });
     let mut streamed = Streamed { bytes: work.sent_bytes(), ..Streamed::default() };
-    let mut halts = Vec::new();
+    let mut halted = None;
     for end in ends {
         match end {
             Ok((end, checksums)) => {
                 streamed.end = streamed.end.max(end);
                 streamed.checksums.add(checksums);
             }
-            Err(halt) => halts.push(halt),
+            // The first of them is why the others were ended.
+            Err(halt) => halted = halted.or(Some(halt)),
         }
     }
     if streamed.end != End::NotBegun {
         tracing::info!("stream: {} bytes of files, {:?}", streamed.bytes, streamed.end);
     }
-    match halts.into_iter().next() {
-        Some(halt) => Err(halt),
-        None => Ok(streamed),
-    }
+    halted.map_or(Ok(streamed), Err)
 }
 
 /// What became of one stream.

@@ -143,6 +143,14 @@ impl Updated {
         }
     }
 
+    /// Holds the stand-in of mv at the destination, where its arguments match a pattern.
+    #[track_caller]
+    fn hold_mv(&mut self, pattern: &str, hold: &Hold) -> Gate {
+        let gate = Gate::around(&self.world, "mv", &self.world.root.join("bin/mv"), pattern, hold);
+        self.use_tools(&[&gate.bin]);
+        gate
+    }
+
     /// The usual tools again.
     #[track_caller]
     fn use_usual_tools(&mut self) {
@@ -316,9 +324,7 @@ fn a_killed_recopy_that_goes_on_changes_nothing_of_the_folder_that_it_is_to_repl
     for host in [HOST, HERE] {
         for (what, change) in changes {
             let mut updated = Updated::new(host, Way::Renames);
-            let program = updated.world.root.join("bin/mv");
-            let gate = Gate::around(&updated.world, "mv", &program, "*' -nT -- '*", &Hold::Before);
-            updated.use_tools(&[&gate.bin]);
+            let gate = updated.hold_mv("*' -nT -- '*", &Hold::Before);
             let pass = updated.start_recopy();
             gate.wait(1);
             slow::kill_alone(pass);
@@ -522,9 +528,7 @@ fn a_rename_that_hung_at_the_far_end_is_not_made_when_the_folder_is_being_sent_a
             updated.update();
         }
         slow::set_rate(&updated.world, HOST, "0");
-        let program = updated.world.root.join("bin/mv");
-        let gate = Gate::around(&updated.world, "mv", &program, "*' -nT -- '*", &Hold::Before);
-        updated.use_tools(&[&gate.bin]);
+        let gate = updated.hold_mv("*' -nT -- '*", &Hold::Before);
         let pass = if is_there { updated.start_recopy() } else { updated.world.start(&["run"]) };
         gate.wait(1);
         slow::kill_alone(pass);
@@ -552,9 +556,7 @@ fn a_rename_that_hung_at_the_far_end_is_not_made_when_the_folder_is_being_sent_a
 fn ended_by_sigterm_between_the_renames_the_next_pass_goes_on() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut updated = Updated::behind_another(HERE, Way::Renames);
-        let program = updated.world.root.join("bin/mv");
-        let gate = Gate::around(&updated.world, "mv", &program, "*' -nT -- ./ThreePi.2 '*", &Hold::After);
-        updated.use_tools(&[&gate.bin]);
+        let gate = updated.hold_mv("*' -nT -- ./ThreePi.2 '*", &Hold::After);
         let pass = updated.start_recopy();
         gate.wait(1);
         let children = processes::descendants(pass.id());

@@ -178,17 +178,23 @@ fn where_the_host_has_no_tar_rsync_sends_everything() {
     }
 }
 
-/// The stand-in for tar at the host does something to what it is sent.
+/// A world whose host has a stand-in for tar.
 #[track_caller]
 fn with_tar_that(does: &str) -> World {
     let mut world = world();
+    let_tar(&mut world, does);
+    world
+}
+
+/// From now on the host has a stand-in for tar that does something to what it is sent; TAR is the real one.
+#[track_caller]
+fn let_tar(world: &mut World, does: &str) {
     let bin = world.root.join("bad-tar");
     fs::create_dir(&bin).unwrap();
     let real = slow::real("tar");
     let script = format!("#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\n{does}\n");
     slow::write_program(&bin.join("tar"), &script.replace("TAR", real.as_str()));
     world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
-    world
 }
 
 #[test]
@@ -223,19 +229,25 @@ fn a_byte_that_the_far_end_changes_is_found_and_mended() {
     expect_full(&world, "checksum");
 }
 
-/// A pass whose far end's tar has written something, and waits.
+/// A pass with the tars that it has started at the far end, which wait.
 struct Met {
     world: World,
     gate: Gate,
     pass: std::process::Child,
 }
 
+/// The far end's only tar has written everything.
 fn meet() -> Met {
-    let mut world = world();
-    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::After);
+    meet_in(world(), "*' -x '*", &Hold::After, 1)
+}
+
+/// Starts a pass, and meets so many calls of tar at the far end that match a pattern.
+#[track_caller]
+fn meet_in(mut world: World, pattern: &str, hold: &Hold, calls: usize) -> Met {
+    let gate = Gate::closed(&world, "tar", pattern, hold);
     world.set_path_there(&gate.path());
     let pass = world.start(&["run"]);
-    gate.wait(1);
+    gate.wait(calls);
     Met { world, gate, pass }
 }
 
@@ -296,11 +308,7 @@ fn a_tar_that_has_lost_its_stream_is_ended_before_rsync_begins() {
 
 #[test]
 fn a_killed_client_of_the_stream_is_made_good_by_rsync_and_its_tar_does_not_come_back() {
-    let mut world = world();
-    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
-    world.set_path_there(&gate.path());
-    let pass = world.start(&["run"]);
-    gate.wait(1);
+    let Met { mut world, gate, pass } = meet_in(world(), "*' -x '*", &Hold::Before, 1);
     let client = slow::child_with(&pass, "EscapeChar=none -- ipp0222").unwrap();
     processes::signal(client, processes::Signal::KILL).unwrap();
     finish(pass).expect(0);
@@ -330,11 +338,7 @@ fn the_far_accounts_own_options_for_tar_are_not_used() {
 
 #[test]
 fn a_source_that_changes_during_the_stream_is_a_retry() {
-    let mut world = world();
-    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
-    world.set_path_there(&gate.path());
-    let pass = world.start(&["run"]);
-    gate.wait(1);
+    let Met { world, gate, pass } = meet_in(world(), "*' -x '*", &Hold::Before, 1);
     for number in [1100, 1101, 1102, 1103] {
         let file = world.source("ThreePi.1").join(format!("n{:04}/{number:05}.cpm", number % 7));
         fs::write(file, "shorter").unwrap();
@@ -349,11 +353,7 @@ fn a_source_that_changes_during_the_stream_is_a_retry() {
 
 #[test]
 fn the_far_end_does_nothing_in_a_folder_that_is_another_one_now() {
-    let mut world = world();
-    let gate = Gate::closed(&world, "tar", "*--version*", &Hold::Before);
-    world.set_path_there(&gate.path());
-    let pass = world.start(&["run"]);
-    gate.wait(1);
+    let Met { world, gate, pass } = meet_in(world(), "*--version*", &Hold::Before, 1);
     // It has looked by then, and holds the folder open: what it unpacks goes nowhere else.
     let staged = slow::staged(&world, "ThreePi.1");
     let aside = staged.with_file_name("aside");
@@ -425,11 +425,7 @@ fn a_host_that_takes_one_connection_only_gets_everything_over_that_one() {
 
 #[test]
 fn killed_with_several_streams_all_children_go_and_the_next_pass_goes_on_from_what_has_arrived() {
-    let mut world = large_files();
-    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::After);
-    world.set_path_there(&gate.path());
-    let pass = world.start(&["run"]);
-    gate.wait(3);
+    let Met { mut world, gate, pass } = meet_in(large_files(), "*' -x '*", &Hold::After, 3);
     let children = processes::descendants(pass.id());
     slow::kill_alone(pass);
     slow::expect_gone(&world, &children, None);
@@ -445,11 +441,7 @@ fn killed_with_several_streams_all_children_go_and_the_next_pass_goes_on_from_wh
 
 #[test]
 fn asked_to_end_with_several_streams_it_ends_soon_and_is_an_interruption() {
-    let mut world = large_files();
-    let gate = Gate::closed(&world, "tar", "*' -x '*", &Hold::Before);
-    world.set_path_there(&gate.path());
-    let pass = world.start(&["run"]);
-    gate.wait(3);
+    let Met { world, gate, pass } = meet_in(large_files(), "*' -x '*", &Hold::Before, 3);
     let children = processes::descendants(pass.id());
     slow::signal(pass, processes::Signal::INT).expect(130);
     slow::expect_gone(&world, &children, None);
@@ -462,13 +454,13 @@ fn asked_to_end_with_several_streams_it_ends_soon_and_is_an_interruption() {
 #[test]
 fn one_stream_of_several_that_breaks_off_is_made_good_by_rsync() {
     let mut world = large_files();
-    let (bin, mark, real) = (world.root.join("bad-tar"), world.root.join("first"), slow::real("tar"));
-    fs::create_dir(&bin).unwrap();
-    let script = format!(
-        "#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\nif mkdir {mark} 2>/dev/null; then head -c 9000000 | {real} \"$@\"; exit 2; fi\nexec {real} \"$@\"\n"
+    let mark = world.root.join("first");
+    let_tar(
+        &mut world,
+        &format!(
+            "if mkdir {mark} 2>/dev/null; then head -c 9000000 | TAR \"$@\"; exit 2; fi\nexec TAR \"$@\""
+        ),
     );
-    slow::write_program(&bin.join("tar"), &script);
-    world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
     world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str(), "--verify", "quick"]);
     world.ok(&["run"]);
     // Quick verification is for what went out in one go only.
@@ -479,19 +471,12 @@ fn one_stream_of_several_that_breaks_off_is_made_good_by_rsync() {
 #[test]
 fn a_large_file_that_was_cut_off_goes_on_where_it_was() {
     let mut world = large_files();
-    let (bin, real) = (world.root.join("slow-tar"), slow::real("tar"));
     let mark = world.root.join("cut");
-    fs::create_dir(&bin).unwrap();
-    let script = format!(
-        "#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\nhead -c 30000000 | {real} \"$@\" 2>/dev/null\necho >>{mark}\nsleep 60\n"
-    );
-    slow::write_program(&bin.join("tar"), &script);
-    let path = std::env::var("PATH").unwrap();
-    world.set_path_there(&format!("{bin}:{path}"));
+    let_tar(&mut world, &format!("head -c 30000000 | TAR \"$@\" 2>/dev/null\necho >>{mark}\nsleep 60"));
     let pass = world.start(&["run"]);
     eventually("all streams are cut off", || fs::read(&mark).is_ok_and(|cut| cut.len() == 3));
     slow::kill_alone(pass);
-    world.set_path_there(&path);
+    world.set_path_there(&std::env::var("PATH").unwrap());
     slow::log_rsync(&mut world);
     world.ok(&["run"]);
     expect_full(&world, "checksum");

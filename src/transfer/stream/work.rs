@@ -28,8 +28,6 @@ pub(super) struct Work {
     lots: Vec<Range<usize>>,
     next_lot: AtomicUsize,
     cost_bytes: u64,
-    /// The number of the file that was begun last, counted from 1.
-    latest: AtomicUsize,
     sent_bytes: AtomicU64,
     is_given_up: AtomicBool,
 }
@@ -61,7 +59,6 @@ impl Work {
             lots,
             next_lot: AtomicUsize::new(0),
             cost_bytes,
-            latest: AtomicUsize::new(0),
             sent_bytes: AtomicU64::new(0),
             is_given_up: AtomicBool::new(false),
         }
@@ -79,9 +76,7 @@ impl Work {
     /// The files to send next.
     pub(super) fn next(&self) -> Option<&[Entry]> {
         let lot = self.next_lot.fetch_add(1, Ordering::Relaxed);
-        let files = self.lots.get(lot)?.clone();
-        self.latest.store(files.start + 1, Ordering::Relaxed);
-        self.files.get(files)
+        self.files.get(self.lots.get(lot)?.clone())
     }
 
     /// Whether every file has been given out.
@@ -89,10 +84,11 @@ impl Work {
         self.next_lot.load(Ordering::Relaxed) >= self.lots.len()
     }
 
-    /// The file at which somebody is.
+    /// The first file of what was given out last.
     pub(super) fn latest(&self) -> Option<&[u8]> {
-        let number = self.latest.load(Ordering::Relaxed).checked_sub(1)?;
-        self.files.get(number).map(|entry| entry.path.as_ref())
+        let given_out = self.next_lot.load(Ordering::Relaxed).min(self.lots.len());
+        let lot = self.lots.get(given_out.checked_sub(1)?)?;
+        self.files.get(lot.start).map(|entry| entry.path.as_ref())
     }
 
     /// So many bytes of a file more have gone out.
