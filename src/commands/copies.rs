@@ -42,6 +42,15 @@ pub(super) enum Among {
 }
 
 impl Among {
+    /// Where those are looked for that must be to be made, or show a fault, or need neither.
+    pub(super) fn of(are_to_be_made: bool, are_faulted: bool) -> Self {
+        match (are_to_be_made, are_faulted) {
+            (true, _) => Self::ToBeMade,
+            (false, true) => Self::Faulted,
+            (false, false) => Self::All,
+        }
+    }
+
     /// The ids of a set that has them all, in their order; none where all there are must be gone through.
     pub(super) fn ids(self, ledger: &impl Look) -> Result<Option<Vec<CopyId>>, Failure> {
         let is_indexed = match self {
@@ -142,11 +151,13 @@ pub(super) fn each_chunk<T>(
     loop {
         let left =
             choice.limit.map_or(CHUNK, |limit| usize::try_from(limit - given).unwrap_or(CHUNK).min(CHUNK));
-        let chunk =
+        let seen =
             read(context, choice.without_ledger, |ledger| chunk(ledger, choice, &mut place, left, view))?;
-        given += chunk.seen.len() as u64;
-        take(chunk.seen)?;
-        if !chunk.has_more || choice.limit == Some(given) {
+        let count = seen.len();
+        given += count as u64;
+        take(seen)?;
+        // A full one may have others behind it.
+        if choice.id.is_some() || count < left || choice.limit == Some(given) {
             return Ok(given);
         }
         if let Some(exit) = context.stop.requested() {
@@ -161,20 +172,6 @@ struct Reading {
     last: CopyId,
     /// The only ids to look at, once they are known.
     ids: Option<Vec<CopyId>>,
-}
-
-/// A stretch of the chosen copies.
-struct Chunk<T> {
-    /// What was made of them.
-    seen: Vec<T>,
-    /// Whether there may be more.
-    has_more: bool,
-}
-
-impl<T> Default for Chunk<T> {
-    fn default() -> Self {
-        Self { seen: Vec::new(), has_more: false }
-    }
 }
 
 fn read<T: Default>(
@@ -198,13 +195,13 @@ fn chunk<T>(
     place: &mut Reading,
     most: usize,
     view: &dyn Fn(&Copy, &Snapshot) -> Result<T, Failure>,
-) -> Result<Chunk<T>, Failure> {
+) -> Result<Vec<T>, Failure> {
     let mut seen = Vec::new();
     if let Some(id) = choice.id {
         if let Some(copy) = ledger.copy(id)?.filter(|copy| most > 0 && (choice.is_wanted)(copy)) {
             seen.push(view(&copy, ledger)?);
         }
-        return Ok(Chunk { seen, has_more: false });
+        return Ok(seen);
     }
     if place.last == CopyId(0) {
         place.ids = choice.among.ids(ledger)?;
@@ -233,6 +230,5 @@ fn chunk<T>(
             }
         }
     }
-    let has_more = seen.len() == most;
-    Ok(Chunk { seen, has_more })
+    Ok(seen)
 }

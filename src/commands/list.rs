@@ -12,7 +12,7 @@ use crate::render::mdc::Form;
 pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
     let choice = Choice {
         id: words.id,
-        among: among(words),
+        among: Among::of(words.pending || words.state == Some("new"), words.faulted),
         limit: words.limit,
         is_wanted: &|copy| is_wanted(words, copy),
         without_ledger: WithoutLedger::Empty,
@@ -28,17 +28,6 @@ pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
         say_why_none(context)?;
     }
     Ok(Exit::Done)
-}
-
-/// Where those that are wanted are looked for.
-fn among(words: &List) -> Among {
-    if words.pending || words.state == Some("new") {
-        Among::ToBeMade
-    } else if words.faulted {
-        Among::Faulted
-    } else {
-        Among::All
-    }
 }
 
 /// A ledger without a copy is more likely a first step forgotten than a wish.

@@ -26,6 +26,13 @@ pub struct RunRow {
     pub fault: Option<i64>,
 }
 
+impl RunRow {
+    /// Its id; none where that is none, and names nothing that could be copied.
+    pub fn natural_id(&self) -> Option<u64> {
+        u64::try_from(self.id).ok().filter(|&id| id > 0)
+    }
+}
+
 const RUN: &str = "SELECT r.minidvodb_id, r.minidvodb_name, r.minidvodb_group, r.minidvodb_path, r.state, p.fault \
                    FROM minidvodbRun r LEFT JOIN minidvodbProcessed p ON p.minidvodb_id = r.minidvodb_id";
 const COPY: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.minidvodb_rsync_path, c.destination_host, c.fault, \

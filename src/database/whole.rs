@@ -100,7 +100,7 @@ impl Database {
         for row in self.conn.exec_iter(query(0, columns, &format!(", {is_wanted}")), params)? {
             let mut columns = Columns::of(row?);
             let mut run = run_of(&mut columns)?;
-            let id = u64::try_from(run.id).unwrap_or_default();
+            let id = run.natural_id().unwrap_or_default();
             sums.add(0, Some(id), columns.natural()?);
             let is_wanted = columns.natural()? != 0;
             while faults.next_if(|(of, _)| *of < id).is_some() {}

@@ -128,7 +128,7 @@ impl Change<'_> {
     /// Notes what the rows of copies hold, now that both sides are the same.
     pub fn put_all_synced(&mut self, mut rows: Vec<(CopyId, TableRow)>) -> Result<(), Failure> {
         rows.sort_unstable_by_key(|(id, _)| *id);
-        let (mut new, mut level, mut buckets) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut level, mut buckets) = (Records::default(), Vec::new(), Vec::new());
         for (id, row) in rows {
             let Some(copy) = self.copy(id)? else { continue };
             // A copy that has changed since stays ahead.
@@ -136,13 +136,9 @@ impl Change<'_> {
                 self.put_synced(&copy, &row)?;
                 continue;
             }
+            records.add(&Place::new(tables::SYNCED.name(), id), &TableRowRecord::<&str>::of(&row))?;
             level.push(id.0);
             buckets.push(row.minidvodb_id.0 / BUCKET_IDS);
-            new.push((id, row));
-        }
-        let mut records = Records::default();
-        for (id, row) in &new {
-            records.add(&Place::new(tables::SYNCED.name(), id), &TableRowRecord::<&str>::of(row))?;
         }
         let taken = self.tables.synced.put_new(level.iter().copied().zip(records.iter()))?;
         if !taken.is_empty() {

@@ -17,9 +17,9 @@ use super::tally::{self, Gathered};
 use crate::error::Error;
 use crate::faults::Fault;
 use crate::model::{
-    AbsolutePath, Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Content, Copy, CopyId,
-    DatabaseRecord, EMPTY_SUM, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, RoomSeen,
-    SUMMED_TABLES, Stages, Stray, TableRow, Target, Tombstone, UNKNOWN_SUM, old_path, staging_path,
+    AbsolutePath, Attempt, BUCKET_IDS, BucketKey, BucketSum, COPY_TABLE, Copy, CopyId, DatabaseRecord,
+    EMPTY_SUM, Group, Host, HostRecord, LogEntry, Machine, Minidvodb, Outcome, RoomSeen, SUMMED_TABLES,
+    Stages, Stray, TableRow, Target, Tombstone, UNKNOWN_SUM, old_path, staging_path,
 };
 
 /// So many attempts of a copy are kept, the first one always among them.
@@ -408,7 +408,7 @@ impl<'t> Change<'t> {
 
     /// Keeps the index of the copies that the database does not have as they are here.
     fn put_ahead(&mut self, copy: &Copy, synced: Option<&TableRow>) -> Result<(), Failure> {
-        if synced.is_some_and(|row| row.content == Content::of(copy)) {
+        if synced.is_some_and(|row| row.content.is_of(copy)) {
             self.is_dirty |= self.tables.ahead.remove(&copy.id.0)?;
         } else if self.tables.ahead.table.get(&copy.id.0)?.is_none() {
             self.tables.ahead.put(&copy.id.0, &copy.minidvodb_id.0)?;
@@ -422,16 +422,11 @@ impl<'t> Change<'t> {
         if self.synced(copy)?.as_ref() == Some(row) {
             return Ok(());
         }
-        self.put_row(copy, row)?;
-        self.put_ahead(copy, Some(row))
-    }
-
-    /// Writes what the row of a copy holds.
-    fn put_row(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
         let bytes = encode(&Place::new(tables::SYNCED.name(), copy.id), &TableRowRecord::<&str>::of(row))?;
         self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
         self.is_dirty = true;
-        self.expect_rows(copy.minidvodb_id.0 / BUCKET_IDS)
+        self.expect_rows(copy.minidvodb_id.0 / BUCKET_IDS)?;
+        self.put_ahead(copy, Some(row))
     }
 
     /// A bucket whose rows are all gone has no sum there: that it had rows must be known here.

@@ -80,7 +80,7 @@ impl Snapshot {
         let mut ahead = 0;
         self.each_copy(|copy| {
             let synced = self.synced(&copy)?;
-            let is_ahead = synced.is_none_or(|row| row.content != crate::model::Content::of(&copy));
+            let is_ahead = synced.is_none_or(|row| !row.content.is_of(&copy));
             if self.tables.ahead().get(copy.id.0)?.is_some() != is_ahead {
                 return Err(Failure::Damaged(format!(
                     "copy {} and the list of what the database does not have do not agree",

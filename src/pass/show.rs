@@ -151,7 +151,7 @@ impl Show {
     /// Which file is dealt with is only looked for where somebody watches.
     fn show_bytes(&mut self, bytes: u64, file: impl FnOnce() -> Option<Vec<u8>>) {
         if let Some(lines) = &self.lines {
-            lines.show_bytes(bytes, file().as_deref());
+            lines.show_bytes(bytes, file);
             self.board.show_sums();
         }
     }

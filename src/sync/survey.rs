@@ -270,13 +270,13 @@ impl Looking<'_> {
             let mut runs = Vec::new();
             database.each_run(&names, &ranges, |run| runs.push(run))?;
             let mut seen: HashSet<u64> =
-                runs.iter().map(|run| u64::try_from(run.id).unwrap_or_default()).collect();
+                runs.iter().map(|run| run.natural_id().unwrap_or_default()).collect();
             self.take_runs(&runs)?;
             let unseen = self.unseen_minidvodbs(&ranges, &seen)?;
             for ids in unseen.chunks(IDS_AT_ONCE) {
                 let mut runs = Vec::new();
                 database.each_run_of(ids, |run| runs.push(run))?;
-                seen.extend(runs.iter().map(|run| u64::try_from(run.id).unwrap_or_default()));
+                seen.extend(runs.iter().map(|run| run.natural_id().unwrap_or_default()));
                 self.take_runs(&runs)?;
             }
             let absent: Vec<u64> = unseen.into_iter().filter(|id| !seen.contains(id)).collect();
@@ -372,8 +372,7 @@ impl Looking<'_> {
 
     /// The minidvodb of a row, if it is news.
     fn take_run(&mut self, run: &RunRow, ledger: &Snapshot) -> Result<Option<Minidvodb>, Failure> {
-        // An id that is none names nothing that could be copied.
-        let Some(id) = u64::try_from(run.id).ok().filter(|&id| id > 0) else { return Ok(None) };
+        let Some(id) = run.natural_id() else { return Ok(None) };
         match minidvodb_of(run, self.groups) {
             Ok(minidvodb) if ledger.minidvodb(minidvodb.id)?.as_ref() == Some(&minidvodb) => Ok(None),
             Ok(minidvodb) => {

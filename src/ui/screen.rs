@@ -173,11 +173,14 @@ impl Lines {
         self.show_file(None);
     }
 
-    /// The phase has dealt with so many bytes, and is at a file, if it is at one.
-    pub fn show_bytes(&self, bytes: u64, file: Option<&[u8]>) {
+    /// The phase has dealt with so many bytes, and is at a file, if it is at one: that is only asked for where there
+    /// is a line for it.
+    pub fn show_bytes(&self, bytes: u64, file: impl FnOnce() -> Option<Vec<u8>>) {
         // Between two files the last one stands.
-        if file.is_some() {
-            self.show_file(file);
+        if self.file.is_some()
+            && let Some(file) = file()
+        {
+            self.show_file(Some(&file));
         }
         let Some(total) = self.copy.length().filter(|&total| total > 0) else { return };
         let bytes = bytes.min(total);

@@ -4,7 +4,7 @@ use super::Findings;
 use crate::database::{Database, Trouble};
 use crate::error::Result;
 use crate::ledger::{Failure, Look, Snapshot};
-use crate::model::{Address, Content, CopyState, DatabaseRecord, TableRow, Verified, is_same_text};
+use crate::model::{Address, CopyState, DatabaseRecord, TableRow, Verified, is_same_text};
 use crate::pass::Context;
 use crate::sync::{self, Stopped};
 use crate::ui;
@@ -214,8 +214,8 @@ fn is_foreign(ledger: &Snapshot, row: &TableRow) -> Result<bool, Failure> {
     if matches!(copy.state, CopyState::Full { verified: Verified::Adopted, .. }) {
         return Ok(true);
     }
-    let is_ours = Content::of(&copy) == row.content
-        || ledger.synced(&copy)?.is_some_and(|synced| synced.content == row.content);
+    let is_ours =
+        row.content.is_of(&copy) || ledger.synced(&copy)?.is_some_and(|synced| synced.content == row.content);
     Ok(!is_ours)
 }
 

@@ -28,11 +28,7 @@ pub(super) fn execute(context: &Context, words: &List) -> Result<Exit> {
     // The limit is kept here: those behind it are still looked at, for what is hidden.
     let choice = Choice {
         id: words.copy_id,
-        among: match (words.is_pending, words.is_faulted) {
-            (true, _) => Among::ToBeMade,
-            (false, true) => Among::Faulted,
-            (false, false) => Among::All,
-        },
+        among: Among::of(words.is_pending, words.is_faulted),
         limit: None,
         is_wanted: &is_wanted,
         without_ledger: WithoutLedger::Refused,

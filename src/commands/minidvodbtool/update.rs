@@ -13,11 +13,7 @@ use crate::ui;
 
 pub(super) fn execute(context: &Context, words: &Update) -> Result<Exit> {
     let meant = |copy: &Copy| is_meant(words, copy);
-    let among = match (words.state, words.fault) {
-        (Some("new"), _) => Among::ToBeMade,
-        (_, Some(Some(_))) => Among::Faulted,
-        _ => Among::All,
-    };
+    let among = Among::of(words.state == Some("new"), matches!(words.fault, Some(Some(_))));
     let changes =
         by_hand::update(context, Meant::Each(among, &meant), &words.wish).map_err(|mut error| {
             // The words were understood: what is refused now breaks a rule of the ledger.

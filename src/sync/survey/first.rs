@@ -47,8 +47,7 @@ impl Gathering<'_> {
     fn see(&mut self, seen: Seen, sender: &SyncSender<Rows>) -> bool {
         match seen {
             Seen::Run(run) => {
-                // An id that is none names nothing that could be copied.
-                let Some(id) = u64::try_from(run.id).ok().filter(|&id| id > 0) else { return true };
+                let Some(id) = run.natural_id() else { return true };
                 self.runs.push(minidvodb_of(&run, self.groups).map_err(|why| (id, why)));
                 self.runs.len() < ROWS_AT_ONCE || self.send_runs(sender)
             }
