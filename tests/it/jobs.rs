@@ -8,7 +8,7 @@ use serde_json::Value;
 use xtask::dvo::Shape;
 use xtask::processes::{self, Signal};
 
-use super::ipp::{Ipp, Site};
+use super::ipp::{Ipp, Site, standings};
 use super::progress::Terminal;
 use super::slow::{self, Gate, Hold};
 use super::world::{Ran, World, eventually, finish};
@@ -44,18 +44,6 @@ fn world_of(shape: Shape, count: u64, more: &[&str]) -> World {
     world
 }
 
-/// State and fault of the copies to each host, by host and minidvodb: "ipp031 1 full 0".
-#[track_caller]
-fn standings(world: &World) -> Vec<String> {
-    let line = |copy: &Value| {
-        let text = |key: &str| copy[key].as_str().unwrap().to_owned();
-        format!("{} {} {} {}", text("destination_host"), copy["minidvodb_id"], text("state"), copy["fault"])
-    };
-    let mut lines: Vec<String> = world.list().iter().map(line).collect();
-    lines.sort();
-    lines
-}
-
 #[track_caller]
 fn expect_arrived(world: &World, host: &str, name: &str) {
     let to = there(world, host).join(name);
@@ -76,7 +64,7 @@ fn done(summary: &Value) -> Vec<String> {
 
 #[track_caller]
 fn expect_all_full(world: &World) {
-    assert_eq!(standings(world), ["ipp0222 1 full 0", "ipp031 1 full 0"]);
+    assert_eq!(standings(world), ["1 ipp0222 full 0", "1 ipp031 full 0"]);
     HOSTS.iter().for_each(|host| expect_arrived(world, host, "ThreePi.1"));
 }
 
@@ -108,7 +96,7 @@ fn a_host_that_is_held_up_does_not_keep_the_other_one_waiting() {
     let gate = Gate::closed(&world, "rsync", "*partial-dir*ipp0222:*", &Hold::Before);
     let pass = world.command(&["run", "--jobs", "2", "--json"]).env("PATH", gate.path()).spawn().unwrap();
     gate.wait(1);
-    eventually("the other one is done", || standings(&world) == ["ipp0222 1 new 0", "ipp031 1 full 0"]);
+    eventually("the other one is done", || standings(&world) == ["1 ipp0222 new 0", "1 ipp031 full 0"]);
     assert!(processes::is_running(pass.id()));
     gate.open();
     let summary = finish(pass).expect(0).json();
@@ -135,7 +123,7 @@ fn meet(world: &World) -> (std::process::Child, Vec<u32>) {
 #[track_caller]
 fn expect_resumed(world: &mut World) {
     assert!(world.sshd().wait_until_idle(Duration::from_secs(30)));
-    assert_eq!(standings(world), ["ipp0222 1 new 0", "ipp031 1 new 0"]);
+    assert_eq!(standings(world), ["1 ipp0222 new 0", "1 ipp031 new 0"]);
     HOSTS.iter().for_each(|host| add_target(world, "ThreePi", host, &["--bwlimit", "0"]));
     world.ok(&["run", "--jobs", "2"]).is_silent();
     for id in [1, 2] {
@@ -173,7 +161,7 @@ fn a_fault_at_one_host_is_said_once_and_stops_no_other() {
     }
     assert_eq!(
         standings(&world),
-        ["ipp0222 1 new 221", "ipp0222 2 new 0", "ipp031 1 full 0", "ipp031 2 full 0"]
+        ["1 ipp0222 new 221", "1 ipp031 full 0", "2 ipp0222 new 0", "2 ipp031 full 0"]
     );
     world.ok(&["run", "--jobs", "2"]).is_silent();
 }
@@ -276,8 +264,9 @@ fn each_job_tells_the_database_of_its_copies() {
     eventually("both hosts are sent to at once", || gate.reached() == 2);
     gate.open();
     finish(pass).expect(0).is_silent();
-    let mut there = site.standings_there();
-    there.sort();
-    assert_eq!(there, ["1 ipp0222 full 0", "1 ipp031 full 0", "2 ipp0222 full 0", "2 ipp031 full 0"]);
+    assert_eq!(
+        site.standings_there(),
+        ["1 ipp0222 full 0", "1 ipp031 full 0", "2 ipp0222 full 0", "2 ipp031 full 0"]
+    );
     site.expect_in_step();
 }

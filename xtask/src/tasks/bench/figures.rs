@@ -105,6 +105,11 @@ impl Spread {
     }
 }
 
+/// A verdict on a goal.
+pub(super) fn met(is_met: bool) -> &'static str {
+    if is_met { "met" } else { "NOT met" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

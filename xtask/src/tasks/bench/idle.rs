@@ -11,7 +11,7 @@ use argh::FromArgs;
 use camino::{Utf8Path, Utf8PathBuf};
 use xtask::setup::{self, Tool};
 
-use super::figures::{Sample, Spread, mebibytes, time};
+use super::figures::{Sample, Spread, mebibytes, met, time};
 use super::program_or_build;
 use crate::tasks::program::Program;
 
@@ -89,7 +89,7 @@ impl Idle {
         let samples = (0..self.runs).map(|_| once()).collect::<anyhow::Result<Vec<_>>>()?;
         let wall = Spread::of(samples.iter().map(|sample| sample.wall_s * 1e3));
         let peak = samples.iter().map(|sample| sample.peak_bytes).max().unwrap_or_default();
-        let met = if wall.median <= goal_ms { "met" } else { "NOT met" };
+        let met = met(wall.median <= goal_ms);
         println!(
             "  {situation:<52} {:10.1} {:10.1} {:10.1}   goal {goal_ms} ms: {met}",
             wall.median,
@@ -147,7 +147,7 @@ pub(super) fn fault_all(program: &Program, count: u64) -> anyhow::Result<Sample>
 }
 
 /// One pass, as cron would run it, without what it says.
-fn pass(program: &Program, code: i32) -> anyhow::Result<Sample> {
+pub(super) fn pass(program: &Program, code: i32) -> anyhow::Result<Sample> {
     time(program.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()), code)
 }
 

@@ -13,10 +13,9 @@ use argh::FromArgs;
 use camino::{Utf8Path, Utf8PathBuf};
 use xtask::setup::{self, Tool};
 
-use super::figures::{Sample, Spread, mebibytes, time};
-use super::idle::ledger_bytes;
-use super::{check_room, place};
-use crate::tasks::build_release;
+use super::figures::{Sample, Spread, mebibytes, met, time};
+use super::idle::{self, ledger_bytes};
+use super::{check_room, place, program_or_build};
 use crate::tasks::program::Program;
 
 /// compare commands with a huge ledger and with a small one, and let its file grow for a year
@@ -76,8 +75,7 @@ impl Ledger {
         ensure!(each > 0 && self.small >= each, "--small must be at least --hosts times --groups, {each}");
         let place = place()?;
         check_room(&place, self.large * BYTES_PER_COPY, "--large")?;
-        let binary =
-            self.binary.clone().map_or_else(build_release, |binary| Ok(binary.canonicalize_utf8()?))?;
+        let binary = program_or_build(self.binary.as_deref())?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir_in(place)?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
         let mut small = self.prepare(&top.join("small"), &binary, self.small)?;
@@ -191,7 +189,7 @@ impl Ledger {
             mebibytes(last.on_disk),
             mebibytes(compacted.on_disk)
         );
-        let verdict = if slack <= MOST_SLACK { "met" } else { "NOT met" };
+        let verdict = met(slack <= MOST_SLACK);
         println!("  goal: never more than {MOST_SLACK} times what it has compacted: {verdict}");
         Ok(())
     }
@@ -292,7 +290,7 @@ impl Subject {
 
     /// One pass, as cron would run it, without what it says.
     fn pass(&self, code: i32) -> anyhow::Result<Sample> {
-        time(self.program.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()), code)
+        idle::pass(&self.program, code)
     }
 
     /// The copies to this path that are new, faulted ones too, become full.

@@ -110,11 +110,11 @@ impl Transfer {
             None => true,
         });
         if tree == Tree::Recopy {
-            self.second_copies(lab, &methods, &mut rounds)?;
+            self.second_copies(lab, made, &methods, &mut rounds)?;
         } else {
             self.first_copies(lab, made, &methods, &mut rounds)?;
         }
-        tables::print(&rounds, &Method::all_for(tree, link))?;
+        tables::print(&rounds, &methods)?;
         Ok(goals::print(&goals::of(tree, link), &rounds))
     }
 
@@ -134,12 +134,19 @@ impl Transfer {
     }
 
     /// Each method has a copy of its own, and brings it up to date in each round, which begins with a change.
-    fn second_copies(&self, lab: &mut Lab, methods: &[Method], rounds: &mut Rounds) -> anyhow::Result<()> {
-        let standing = second::make_standing_copies(lab, methods)?;
+    fn second_copies(
+        &self,
+        lab: &mut Lab,
+        made: Made,
+        methods: &[Method],
+        rounds: &mut Rounds,
+    ) -> anyhow::Result<()> {
+        let standing = second::make_standing_copies(lab, methods, made)?;
         for round in 0..self.runs {
             let changed = trees::change(&lab.source(), u64::from(round))?;
             println!("changed: {} files, {} bytes", changed.files, changed.bytes);
-            self.round(round, methods, rounds, |method| second::update(lab, method, &standing))?;
+            let made = lab::contents(&lab.source())?;
+            self.round(round, methods, rounds, |method| second::update(lab, method, &standing, made))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Invariant: a goal is judged by the median of the rounds' own ratios or differences.
 
 use super::lab::Taken;
-use crate::tasks::bench::figures::{Spread, mebibytes};
+use crate::tasks::bench::figures::{Spread, mebibytes, met};
 
 /// What is asked of our time, beside the yardstick's.
 #[derive(Clone, Copy)]
@@ -124,10 +124,6 @@ pub(super) fn judge(comparisons: &[Comparison], rows: u64) -> bool {
         is_met &= comparison.judge(rows);
     }
     is_met
-}
-
-fn met(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "NOT met" }
 }
 
 fn words(taken: &Taken) -> String {

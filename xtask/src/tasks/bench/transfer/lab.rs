@@ -110,10 +110,9 @@ impl Lab {
         let destination = self.fresh_destination()?;
         self.kept_bytes += made.bytes;
         self.kept.push(destination.clone());
-        match method {
-            Method::Quick => self.pass(&self.prepare(&destination, &["--verify", "quick"])?, &["run"], made),
-            Method::Default => self.pass(&self.prepare(&destination, &[])?, &["run"], made),
-            _ => self.other(method, &destination, made),
+        match method.target_options() {
+            Some(options) => self.pass(&self.prepare(&destination, options)?, &["run"], made),
+            None => self.other(method, &destination, made),
         }
     }
 

@@ -53,6 +53,15 @@ impl Method {
         Method::Channel,
     ];
 
+    /// What `target add` is told; none where it is not minidvodbcopy that copies.
+    pub(super) fn target_options(self) -> Option<&'static [&'static str]> {
+        match self {
+            Method::Quick => Some(&["--verify", "quick"]),
+            Method::Default => Some(&[]),
+            _ => None,
+        }
+    }
+
     /// Those that take part with this tree over this link: a second copy is nothing for what sends all again in
     /// any case, and a local copy knows no link.
     pub(super) fn all_for(tree: Tree, link: Link) -> Vec<Method> {

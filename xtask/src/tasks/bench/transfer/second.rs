@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use camino::Utf8PathBuf;
+use xtask::dvo::Made;
 
-use super::lab::{Lab, Outcome, Ready, contents};
+use super::lab::{Lab, Outcome, Ready};
 use super::methods::Method;
 use crate::tasks::program::number;
 
@@ -21,37 +22,38 @@ pub(super) enum Standing {
 pub(super) fn make_standing_copies(
     lab: &mut Lab,
     methods: &[Method],
+    made: Made,
 ) -> anyhow::Result<BTreeMap<Method, Standing>> {
-    let made = contents(&lab.source())?;
     let mut standing = BTreeMap::new();
     for &method in methods {
         let destination = lab.fresh_destination()?;
-        let options: &[&str] = match method {
-            Method::Quick => &["--verify", "quick"],
-            Method::Default => &[],
+        let copy = match method.target_options() {
+            Some(options) => {
+                let ready = lab.prepare(&destination, options)?;
+                lab.pass(&ready, &["run"], made)?;
+                let copies = ready.program.copies()?;
+                let copy_id = copies.first().and_then(|copy| number(copy, "minidvodbcopy_id"));
+                let copy_id = copy_id.context("`list` names no minidvodbcopy_id")?.to_string();
+                Standing::Ours { ready, copy_id }
+            }
             // A first copy of rsync's own, whatever it is that will bring it up to date.
-            _ => {
+            None => {
                 lab.other(Method::Rsync, &destination, made)?;
-                standing.insert(method, Standing::Other { destination });
-                continue;
+                Standing::Other { destination }
             }
         };
-        let ready = lab.prepare(&destination, options)?;
-        lab.pass(&ready, &["run"], made)?;
-        let copies = ready.program.copies()?;
-        let copy_id = copies.first().and_then(|copy| number(copy, "minidvodbcopy_id"));
-        let copy_id = copy_id.context("`list` names no minidvodbcopy_id")?.to_string();
-        standing.insert(method, Standing::Ours { ready, copy_id });
+        standing.insert(method, copy);
     }
     Ok(standing)
 }
 
+/// Brings a method's own copy up to date with the source, which has `made` now.
 pub(super) fn update(
     lab: &Lab,
     method: Method,
     standing: &BTreeMap<Method, Standing>,
+    made: Made,
 ) -> anyhow::Result<Outcome> {
-    let made = contents(&lab.source())?;
     match standing.get(&method).context("it has no first copy")? {
         Standing::Ours { ready, copy_id } => lab.pass(ready, &["recopy", copy_id], made),
         Standing::Other { destination } => lab.other(method, destination, made),
