@@ -163,7 +163,7 @@ impl Transfer {
         rounds.begin();
         println!("round {}, in seconds:", round + 1);
         let mut order = methods.to_vec();
-        order.rotate_left(round as usize * 3 % methods.len().max(1));
+        order.rotate_left(round as usize % methods.len().max(1));
         for method in order {
             if round > 0 && rounds.has_note(method) {
                 continue;
