@@ -17,10 +17,11 @@ use crate::model::{
 };
 use crate::plan::{notice, retry, space};
 use crate::transfer::destination::{self, Flusher, Identity, Place, View};
+use crate::transfer::readback::{self, Expected};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
 use crate::transfer::source::{Kind, Roots, Source, Staged};
 use crate::transfer::stream::{self, End, Parcel, Streamed};
-use crate::transfer::{Connection, Halt, Setting, Watch, manifest};
+use crate::transfer::{Connection, Halt, Setting, Watch, exact, manifest};
 use crate::ui;
 
 /// The name of the folders that rsync keeps parts of files in.
@@ -53,12 +54,14 @@ impl Finished {
 struct Sent {
     /// The staging folder's identity.
     staged: Identity,
-    /// The checksums of the files that were sent, where they were asked for.
+    /// The checksums of the files that were sent, where they are known.
     checksums: Checksums,
     /// What writes them to the disk there.
     flusher: Option<Flusher>,
     /// Whether everything was sent in one go, and nothing went wrong with it.
     is_at_once: bool,
+    /// Whether the staging folder was found to be as the source is, but for what is in its files.
+    is_exact: bool,
 }
 
 /// An attempt under way.
@@ -433,7 +436,8 @@ impl<'p> Run<'_, 'p> {
         let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
         self.enter_with(Phase::Sending, self.to_send_bytes);
         self.write_attempt()?;
-        let to = view.below(&destination::staging_folder(self.place()));
+        let folder = destination::staging_folder(self.place());
+        let to = view.below(&folder);
         let old =
             self.copy.recopy().and(view.published).map(|_| destination::beside_staging(&self.copy.name));
         let old = old.as_deref().filter(|old| !rsync::has_wildcard(old));
@@ -448,14 +452,19 @@ impl<'p> Run<'_, 'p> {
         let flusher =
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
         let head_start = self.head_start(connection, view, &job, lies_there, staged)?;
-        let mut checksums = self.rsync(connection, &job)?;
+        // Where they have come to their end, they have mostly left nothing to do.
+        let is_exact = head_start.end == End::Done
+            && !is_suspicious
+            && old.is_none()
+            && exact::is_exact(connection, view, &folder, source, self.setting(), &self.watch)?;
+        let mut checksums = if is_exact { Checksums::default() } else { self.rsync(connection, &job)? };
         let is_at_once = view.staging.is_none() && old.is_none() && head_start.end != End::Unknown;
         checksums.add(head_start.checksums);
-        if view.staging.is_some() {
+        if view.staging.is_some() && !is_exact {
             let place = self.place();
             destination::remove_partials(connection, view, place, partial_name, self.setting(), &self.watch)?;
         }
-        Ok(Sent { staged, checksums, flusher, is_at_once })
+        Ok(Sent { staged, checksums, flusher, is_at_once, is_exact })
     }
 
     /// What is not there at all goes out by streams of its own; rsync does all the rest. A limit of the rate is
@@ -478,7 +487,6 @@ impl<'p> Run<'_, 'p> {
             partial_name,
             to: job.to,
             folder,
-            wants_checksums: job.wants_checksums,
             streams_max: self.served.target.streams,
         };
         let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
@@ -554,22 +562,26 @@ impl<'p> Run<'_, 'p> {
         connection: &mut Connection,
         view: &View,
         source: &Source,
-        sent: Sent,
+        mut sent: Sent,
     ) -> Result<(Verified, Checksums), Halt> {
         let how = verification(self.served.target.verify, sent.is_at_once);
         let folder = destination::staging_folder(self.place());
         self.enter_with(Phase::Verifying, if how == Verify::Quick { 0 } else { source.bytes() });
         // rsync's comparison has its own way with names such as `a[b]c`: the shell takes them as they are.
-        if how == Verify::Quick || rsync::has_wildcard(&view.below(&folder)) {
+        let needs_list = how == Verify::Quick || rsync::has_wildcard(&view.below(&folder));
+        if needs_list && !sent.is_exact {
             let there = destination::list(connection, view, &folder, self.setting(), &self.watch)?;
             if let Some(what) = source.differs_from(&there) {
                 self.expect_staged(connection, sent.staged)?;
                 return Err(self.differs(source, &what));
             }
         }
-        destination::begin_flush(connection, view, self.place(), sent.flusher)?;
+        destination::begin_flush(connection, view, self.place(), sent.flusher.take())?;
         if how == Verify::Quick {
             return Ok((Verified::Quick, sent.checksums));
+        }
+        if sent.is_exact && self.is_read_back(connection, &view.below(&folder), source, &sent)? {
+            return Ok((Verified::Checksum, sent.checksums));
         }
         match self.compare(connection, source, &view.below(&folder))? {
             Compared::Equal(checksums) => Ok((Verified::Checksum, checksums)),
@@ -580,6 +592,21 @@ impl<'p> Run<'_, 'p> {
                 Err(self.differs(source, &what))
             }
         }
+    }
+
+    /// Whether the host has every file as it was sent; what it has read is shown as it goes.
+    fn is_read_back(
+        &mut self,
+        connection: &mut Connection,
+        folder: &str,
+        source: &Source,
+        sent: &Sent,
+    ) -> Result<bool, Halt> {
+        let Pass { context, show, lock, .. } = &mut *self.pass;
+        let expected = Expected { source, checksums: &sent.checksums, folder, identity: sent.staged };
+        readback::is_equal(connection, expected, &context.setting, &self.watch, |outlook| {
+            show.read_back(lock, outlook);
+        })
     }
 
     /// Where nothing is as it was sent, the path may be gone, or another disk lie over it.

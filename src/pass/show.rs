@@ -148,6 +148,12 @@ impl Show {
         self.show_bytes(glance.read_bytes(), || glance.file_below(folder));
     }
 
+    /// The destination reads back what was sent.
+    pub(super) fn read_back(&mut self, lock: &mut PassLock, outlook: Outlook<'_>) {
+        lock.show_done(outlook.bytes);
+        self.show_bytes(outlook.bytes, || outlook.file.map(<[u8]>::to_vec));
+    }
+
     /// Which file is dealt with is only looked for where somebody watches.
     fn show_bytes(&mut self, bytes: u64, file: impl FnOnce() -> Option<Vec<u8>>) {
         if let Some(lines) = &self.lines {

@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::destination::{self, OTHER_FOLDER, Place, View, parse_listed};
-use super::rsync::{Lines, parse_item, parse_version};
+use super::rsync::{self, Lines, parse_item, parse_version};
 use super::script::quote;
 use super::shell::{Answer, Connection};
 use super::source::{Kind, Roots, Source, Staged, shown};
@@ -29,8 +29,6 @@ const RECORD_MAX_BYTES: usize = 8 * 1024;
 const SAID_MAX_BYTES: usize = 300;
 /// The first rsync that can be told which checksums to make; an older one makes md5.
 const CHOICE_SINCE: (u32, u32) = (3, 2);
-/// A destination that is none: rsync lists what it would send there.
-const NOWHERE: &str = "/nonexistent/minidvodbcopy";
 
 /// It was met there.
 const MET: u8 = 1;
@@ -437,12 +435,7 @@ pub fn compare_content(
         Ok(choice) => choice,
         Err(why) => return Ok(Some(why)),
     };
-    let script = enter(ground, name)
-        + &format!(
-            "unset RSYNC_CHECKSUM_LIST RSYNC_OLD_ARGS RSYNC_PROTECT_ARGS RSYNC_PARTIAL_DIR RSYNC_MAX_ALLOC
-rsync -r -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
-echo \"-- $?\""
-        );
+    let script = enter(ground, name) + &rsync::checksums_script(&choice);
     let (mut lines, mut said, mut ended) = (Lines::default(), Vec::new(), None);
     let mut take = |line: &[u8]| match parse_item(line) {
         Some(item) if item.checksum.is_some() => {

@@ -8,6 +8,7 @@
 mod account;
 pub mod destination;
 mod df;
+pub mod exact;
 pub mod exchange;
 #[cfg(test)]
 #[path = "../../tests/fuzz/transfer.rs"]
@@ -18,6 +19,7 @@ pub mod inventory;
 pub mod manifest;
 mod outcome;
 mod process;
+pub mod readback;
 pub mod rsync;
 mod script;
 mod shell;

@@ -4,6 +4,7 @@
 //! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,10 @@ use super::{Connection, Halt, Setting, Watch, outcome, ssh};
 use crate::error::{Error, IoContext as _};
 use crate::faults::{Fault, Met};
 
+/// A destination that is none: rsync lists what it would send there.
+const NOWHERE: &str = "/nonexistent/minidvodbcopy";
+/// What [`checksums_script`] says last, where all went well.
+pub(super) const WELL_ENDED: &[u8] = b"-- 0";
 /// What [`parse_item`] reads.
 const OUT_FORMAT: &str = "--out-format=%i %C %l %n";
 /// Fewer bytes than these, in the watchdog's time, is nothing: a peer's signs of life are smaller.
@@ -261,6 +266,48 @@ pub fn compare(
         Err(Halt::Fault(met)) if was_cut_off(&met) => Err(Halt::Cut(met.message)),
         succeeded => succeeded.map(|()| comparison.judge(source)),
     }
+}
+
+/// A script that makes the checksums of all files in the working folder, in lines for [`parse_item`]; the last line is
+/// `-- ` and rsync's exit code. `choice` is the option that says which checksums, quoted, or nothing.
+pub(super) fn checksums_script(choice: &str) -> String {
+    format!(
+        "unset RSYNC_CHECKSUM_LIST RSYNC_OLD_ARGS RSYNC_PROTECT_ARGS RSYNC_PARTIAL_DIR RSYNC_MAX_ALLOC
+rsync -r -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
+echo \"-- $?\"
+"
+    )
+}
+
+/// Runs a script there beside whatever else is under way, and gives what it prints to `take`; says how it ended.
+///
+/// # Errors
+/// A halt that the watch is due, or that this machine is the reason of.
+pub(super) fn run_there(
+    connection: &mut Connection,
+    script: &str,
+    setting: &Setting,
+    watch: &Watch,
+    mut take: impl FnMut(&[u8]),
+) -> Result<String, Halt> {
+    let Some(socket_dir) = &connection.socket_dir else { return Ok("no connection".to_owned()) };
+    let command = ssh::client(&connection.host, socket_dir)?;
+    let (mut process, stdin) = Process::start(command, &connection.group, setting, true)?;
+    let written = stdin.is_some_and(|mut stdin| stdin.write_all(script.as_bytes()).is_ok());
+    loop {
+        match process.next(TICK) {
+            Event::Output(bytes) => take(&bytes),
+            Event::Nothing => {}
+            Event::End => break,
+        }
+        let verdict = watch.check().and_then(|()| connection.check_guard());
+        if verdict.is_err() {
+            process.ask_to_end();
+            verdict?;
+        }
+    }
+    let ended = process.end(watch)?;
+    Ok(format!("written: {written}, {ended:?}"))
 }
 
 fn operands(connection: &Connection, from: &Utf8Path, to: &str) -> (String, String) {

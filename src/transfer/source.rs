@@ -47,12 +47,18 @@ pub struct Entry {
     ctime: (i64, i64),
     inode: u64,
     mode: u32,
+    owner: (u32, u32),
 }
 
 impl Entry {
     /// The permission bits and those above them.
     pub(super) fn mode(&self) -> u32 {
         self.mode & 0o7777
+    }
+
+    /// The numbers of its user and its group.
+    pub(super) fn owner(&self) -> (u32, u32) {
+        self.owner
     }
 
     /// Whether what is there now is what was seen.
@@ -152,9 +158,15 @@ impl Source {
         each_in(&Self::find(path, roots)?, path, see)
     }
 
+    /// What is at a path below the folder.
+    pub(super) fn at(&self, path: &[u8]) -> Option<&Entry> {
+        let found = self.entries.binary_search_by(|entry| entry.path.as_ref().cmp(path));
+        found.ok().map(|at| &self.entries[at])
+    }
+
     /// The mode of the folder itself.
     pub fn mode(&self) -> Option<u32> {
-        self.entries.iter().find(|entry| entry.path.is_empty()).map(|entry| entry.mode)
+        self.at(b"").map(|entry| entry.mode)
     }
 
     /// The size of all files, in bytes.
@@ -261,8 +273,7 @@ impl Source {
     /// text are left out.
     pub fn cut_off<'s>(&self, staged: &'s [Staged]) -> Vec<&'s str> {
         let whole = |staged: &Staged| {
-            let found = self.entries.binary_search_by(|entry| entry.path.cmp(&staged.path));
-            found.map_or(0, |at| if self.entries[at].kind == Kind::File { self.entries[at].size } else { 0 })
+            self.at(&staged.path).filter(|entry| entry.kind == Kind::File).map_or(0, |entry| entry.size)
         };
         let is_cut = |staged: &&Staged| staged.kind == Kind::File && staged.size < whole(staged);
         let names = staged.iter().filter(is_cut).filter_map(|staged| std::str::from_utf8(&staged.path).ok());
@@ -272,8 +283,7 @@ impl Source {
     /// What of a listed folder is as it is here, by kind, size and time.
     pub fn unchanged(&self, there: Vec<Staged>) -> Vec<Staged> {
         let is_unchanged = |there: &Staged| {
-            let found = self.entries.binary_search_by(|entry| entry.path.cmp(&there.path));
-            found.is_ok_and(|at| there.kind == Kind::File && there.is_as(&self.entries[at]))
+            there.kind == Kind::File && self.at(&there.path).is_some_and(|entry| there.is_as(entry))
         };
         there.into_iter().filter(is_unchanged).collect()
     }
@@ -397,6 +407,7 @@ fn entry(path: Box<[u8]>, meta: &Metadata) -> Entry {
         ctime: (meta.ctime(), meta.ctime_nsec()),
         inode: meta.ino(),
         mode: meta.mode(),
+        owner: (meta.uid(), meta.gid()),
     }
 }
 

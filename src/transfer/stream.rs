@@ -11,9 +11,10 @@ mod packing;
 mod work;
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tracing::Span;
 
@@ -23,6 +24,7 @@ use super::process::TICK;
 use super::rsync::Checksums;
 use super::source::{Entry, Source, Staged, partial_path};
 use super::{Connection, Halt, Setting, Watch};
+use crate::error::Error;
 use crate::model::Host;
 
 /// What to send.
@@ -38,8 +40,6 @@ pub struct Parcel<'a> {
     pub to: &'a str,
     /// Which folder that is.
     pub folder: Identity,
-    /// Whether the checksums of what is sent are wanted.
-    pub wants_checksums: bool,
     /// The most streams to send by.
     pub streams_max: u8,
 }
@@ -49,7 +49,7 @@ pub struct Parcel<'a> {
 pub struct Streamed {
     /// Bytes of files.
     pub bytes: u64,
-    /// The checksums of those files, where they were asked for.
+    /// The checksums of those files.
     pub checksums: Checksums,
     /// How it ended there.
     pub end: End,
@@ -96,8 +96,8 @@ pub fn send(
                 || there.contains(partial_path(&entry.path, parcel.partial_name).as_slice()))
     };
     let work = Arc::new(Work::new(parcel.source, is_there));
-    let streams = work.streams(parcel.streams_max);
-    if streams == 0 || connection.host.is_local() {
+    let streams_max = work.streams_max(parcel.streams_max);
+    if streams_max == 0 || connection.host.is_local() {
         return Ok(Streamed::default());
     }
     // Set when nobody waits for a connection that is still being made.
@@ -106,21 +106,29 @@ pub fn send(
     let (host, span) = (connection.host.clone(), Span::current());
     let (sender, ended) = channel();
     let ends = std::thread::scope(|scope| {
-        for _ in 1..streams {
-            let (sender, host, work, while_of_use, span) =
-                (sender.clone(), &host, &work, &while_of_use, &span);
-            scope.spawn(move || {
-                let _inside = span.enter();
-                // Only a receiver that is gone does not take it.
-                let _ = sender.send(over_another(host, work, parcel, setting, watch, while_of_use));
-            });
-        }
-        let (work_of_first, span) = (&work, &span);
+        let (work, span) = (&work, &span);
+        let (host, while_of_use) = (&host, &while_of_use);
+        let first = sender.clone();
         scope.spawn(move || {
             let _inside = span.enter();
-            let _ = sender.send(over_this(connection, work_of_first, parcel, setting, watch));
+            report(&first, || over_this(connection, work, parcel, setting, watch));
         });
-        gather(&ended, &work, &is_late, &mut progress)
+        let mut gathering = Gathering { ended, work, is_late: &is_late, running: 1, ends: Vec::new() };
+        let mut streams = 1;
+        while gathering.look() {
+            progress(Outlook { bytes: work.sent_bytes(), file: work.latest() });
+            while streams < streams_max && work.wants_another(streams) {
+                streams += 1;
+                gathering.running += 1;
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    let _inside = span.enter();
+                    report(&sender, || over_another(host, work, parcel, setting, watch, while_of_use));
+                });
+            }
+        }
+        progress(Outlook { bytes: work.sent_bytes(), file: work.latest() });
+        gathering.ends
     });
     let mut streamed = Streamed { bytes: work.sent_bytes(), ..Streamed::default() };
     let mut halted = None;
@@ -143,29 +151,37 @@ pub fn send(
 /// What became of one stream.
 type Ended = Result<(End, Checksums), Halt>;
 
-/// Waits for all streams; the first that halts ends the others.
-fn gather(
-    ended: &Receiver<Ended>,
-    work: &Work,
-    is_late: &AtomicBool,
-    progress: &mut impl FnMut(Outlook<'_>),
-) -> Vec<Ended> {
-    let mut ends = Vec::new();
-    loop {
-        match ended.recv_timeout(TICK) {
-            Ok(end) => {
-                if end.is_err() {
-                    work.give_up();
-                }
-                ends.push(end);
+/// Lets a stream be, and tells what became of it, in any case: somebody waits for that.
+fn report(to: &Sender<Ended>, stream: impl FnOnce() -> Ended) {
+    let ended = catch_unwind(AssertUnwindSafe(stream))
+        .unwrap_or_else(|_| Err(Error::bug("a stream ended in an unexpected way").into()));
+    // Only a receiver that is gone does not take it.
+    let _ = to.send(ended);
+}
+
+/// Waits for all streams.
+struct Gathering<'a> {
+    ended: Receiver<Ended>,
+    work: &'a Work,
+    is_late: &'a AtomicBool,
+    running: usize,
+    ends: Vec<Ended>,
+}
+
+impl Gathering<'_> {
+    /// Waits a moment; the first stream that halts ends the others. Says whether any is left.
+    fn look(&mut self) -> bool {
+        if let Ok(end) = self.ended.recv_timeout(TICK) {
+            if end.is_err() {
+                self.work.give_up();
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return ends,
+            self.ends.push(end);
+            self.running -= 1;
         }
-        if work.is_given_out() || work.is_given_up() {
-            is_late.store(true, Ordering::Relaxed);
+        if self.work.is_given_out() || self.work.is_given_up() {
+            self.is_late.store(true, Ordering::Relaxed);
         }
-        progress(Outlook { bytes: work.sent_bytes(), file: work.latest() });
+        self.running > 0
     }
 }
 
@@ -177,7 +193,7 @@ fn over_this(
     watch: &Watch,
 ) -> Ended {
     match one::begin(connection, parcel, setting, watch)? {
-        Ok(ready) => one::send(connection, ready, work, parcel.wants_checksums, setting, watch),
+        Ok(ready) => one::send(connection, ready, work, true, setting, watch),
         Err(end) => Ok((end, Checksums::default())),
     }
 }
@@ -197,7 +213,11 @@ fn over_another(
     });
     let end = match begun {
         Ok((mut connection, Ok(ready))) => {
-            return one::send(&mut connection, ready, work, parcel.wants_checksums, setting, watch);
+            let ended = one::send(&mut connection, ready, work, false, setting, watch);
+            let span = Span::current();
+            // Nobody waits for the last of ssh; should this process end meanwhile, the guard sees to it.
+            std::thread::spawn(move || span.in_scope(|| drop(connection)));
+            return ended;
         }
         Ok((_, Err(end))) => end,
         Err(halt) => {

@@ -57,20 +57,21 @@ pub(super) fn begin(
     Ok(Err(if has_line(&said, NO_TAR) { End::NotBegun } else { End::Unknown }))
 }
 
-/// Sends what `work` gives out until there is no more; says how it ended there, with the checksums of what went
-/// out.
+/// Sends what `work` gives out until there is no more, and the rest as well where it `is_last`; says how it ended
+/// there, with the checksums of what went out.
 pub(super) fn send(
     connection: &mut Connection,
     ready: Ready,
     work: &Arc<Work>,
-    wants_checksums: bool,
+    is_last: bool,
     setting: &Setting,
     watch: &Watch,
 ) -> Ended {
     let Ready { mut process, stdin, mut said } = ready;
+    let _at_work = work.begin();
     let state = Arc::new(State::default());
-    let packing =
-        Packing { work: Arc::clone(work), wants_checksums, pipe: Pipe { stdin, state: Arc::clone(&state) } };
+    let pipe = Pipe { stdin, state: Arc::clone(&state) };
+    let packing = Packing { work: Arc::clone(work), is_last, pipe };
     let (sender, packed) = sync_channel(1);
     // A source that hangs must not hold the pass up: whoever reads it is left behind then.
     std::thread::spawn(move || sender.send(packing.run()));
@@ -163,6 +164,10 @@ fn attend(
         if work.is_given_up() {
             return Err(Halt::Cut("another stream has met what ends the attempt".to_owned()));
         }
-        dog.look(|| Some(state.written_bytes.load(Ordering::Relaxed)))?;
+        dog.look(|| {
+            let waits_for_others = state.waits_for_others.load(Ordering::Relaxed);
+            let written_bytes = state.written_bytes.load(Ordering::Relaxed);
+            Some(written_bytes + if waits_for_others { work.sent_bytes() } else { 0 })
+        })?;
     }
 }

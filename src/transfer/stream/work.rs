@@ -4,7 +4,9 @@
 //! Invariant: a file is given out once. It does not know what becomes of it.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 
@@ -14,8 +16,12 @@ use crate::transfer::source::{Entry, Kind, Source};
 const FILE_COST_BYTES: u64 = 16 * 1024;
 /// With less than this there is nothing to win: a thousand empty files, or one of 16 MiB.
 const WORTH_WHILE_COST_BYTES: u64 = 1000 * FILE_COST_BYTES;
-/// A further connection costs about what it takes to send this.
+/// A further connection costs at least what it takes to send this.
 const STREAM_COST_BYTES: u64 = 32 * 1024 * 1024;
+/// It costs both hosts the making of it, and a turn or more: it must have so long to be of use.
+const STREAM_COST: Duration = Duration::from_millis(1000);
+/// How fast it goes is known after this.
+const TRIAL: Duration = Duration::from_millis(300);
 /// Files are given out in lots of about this size, so that neighbours stay together, or one by one.
 const LOT_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -27,16 +33,34 @@ pub(super) struct Work {
     files: Vec<Entry>,
     lots: Vec<Range<usize>>,
     next_lot: AtomicUsize,
+    /// All folders and symlinks, sorted by path: those go last, when nothing is written into a folder any more.
+    rest: Vec<Entry>,
+    bytes: u64,
     cost_bytes: u64,
     sent_bytes: AtomicU64,
+    first_sent: OnceLock<Instant>,
+    at_work: AtomicUsize,
     is_given_up: AtomicBool,
+}
+
+/// A stream that takes files and has not come to its end there.
+pub(super) struct AtWork<'a>(&'a Work);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Release);
+    }
 }
 
 impl Work {
     /// The files of a source that a tar can say everything of and that are not there yet.
     pub(super) fn new(source: &Source, is_there: impl Fn(&Entry) -> bool) -> Self {
-        let goes = |entry: &&Entry| entry.kind == Kind::File && entry.mtime.0 >= 0 && !is_there(entry);
+        let can_go = |entry: &&Entry| entry.mtime.0 >= 0;
+        let goes = |entry: &&Entry| can_go(entry) && entry.kind == Kind::File && !is_there(entry);
+        let goes_last = |entry: &&Entry| can_go(entry) && matches!(entry.kind, Kind::Folder | Kind::Symlink);
         let mut files: Vec<Entry> = source.entries.iter().filter(goes).cloned().collect();
+        let rest = source.entries.iter().filter(goes_last).cloned().collect();
+        let bytes = files.iter().map(|entry| entry.size).sum();
         // Stable: the small ones stay in the order of their paths.
         files.sort_by_key(|entry| std::cmp::Reverse(if entry.size < LOT_BYTES { 0 } else { entry.size }));
         let mut lots: Vec<Range<usize>> = Vec::new();
@@ -58,14 +82,18 @@ impl Work {
             files,
             lots,
             next_lot: AtomicUsize::new(0),
+            rest,
+            bytes,
             cost_bytes,
             sent_bytes: AtomicU64::new(0),
+            first_sent: OnceLock::new(),
+            at_work: AtomicUsize::new(0),
             is_given_up: AtomicBool::new(false),
         }
     }
 
-    /// How many streams are worth while, `most` at most; none where rsync does as well.
-    pub(super) fn streams(&self, most: u8) -> usize {
+    /// How many streams could be worth while, `most` at most; none where rsync does as well.
+    pub(super) fn streams_max(&self, most: u8) -> usize {
         if self.cost_bytes < WORTH_WHILE_COST_BYTES {
             return 0;
         }
@@ -73,10 +101,44 @@ impl Work {
         worth.min(self.lots.len()).clamp(1, usize::from(most).max(1))
     }
 
+    /// Whether another stream beside so many is worth while, by what has gone out so far.
+    pub(super) fn wants_another(&self, streams: usize) -> bool {
+        let Some(spent) = self.first_sent.get().map(Instant::elapsed) else { return false };
+        if spent < TRIAL || self.is_given_out() {
+            return false;
+        }
+        let sent_bytes = self.sent_bytes();
+        let left_bytes = self.bytes.saturating_sub(sent_bytes);
+        let needed = STREAM_COST.as_millis() * (streams as u128 + 1);
+        u128::from(left_bytes) * spent.as_millis() > u128::from(sent_bytes) * needed
+    }
+
     /// The files to send next.
     pub(super) fn next(&self) -> Option<&[Entry]> {
         let lot = self.next_lot.fetch_add(1, Ordering::Relaxed);
         self.files.get(self.lots.get(lot)?.clone())
+    }
+
+    /// A folder, or nothing, by its path below the source's folder.
+    pub(super) fn folder(&self, path: &[u8]) -> Option<&Entry> {
+        let found = self.rest.binary_search_by(|entry| entry.path.as_ref().cmp(path));
+        found.ok().map(|at| &self.rest[at]).filter(|entry| entry.kind == Kind::Folder)
+    }
+
+    /// What goes last.
+    pub(super) fn rest(&self) -> &[Entry] {
+        &self.rest
+    }
+
+    /// Another stream is at work until what this gives is dropped.
+    pub(super) fn begin(&self) -> AtWork<'_> {
+        self.at_work.fetch_add(1, Ordering::Acquire);
+        AtWork(self)
+    }
+
+    /// Whether no more than one stream is at work, once every file has been given out.
+    pub(super) fn is_left_to_one(&self) -> bool {
+        self.at_work.load(Ordering::Acquire) <= 1
     }
 
     /// Whether every file has been given out.
@@ -93,6 +155,7 @@ impl Work {
 
     /// So many bytes of a file more have gone out.
     pub(super) fn add_sent(&self, bytes: u64) {
+        self.first_sent.get_or_init(Instant::now);
         self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -150,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_connection_more_must_be_worth_it() {
-        let streams = |sizes: &[u64], most| Work::new(&work(sizes).1, |_| false).streams(most);
+        let streams = |sizes: &[u64], most| Work::new(&work(sizes).1, |_| false).streams_max(most);
         assert_eq!(streams(&[1; 900], 4), 0);
         assert_eq!(streams(&[1; 1100], 4), 1);
         assert_eq!(streams(&[20 << 20], 4), 1);
@@ -158,6 +221,6 @@ mod tests {
         assert_eq!(streams(&[40 << 20; 3], 4), 3);
         assert_eq!(streams(&[40 << 20; 30], 4), 4);
         assert_eq!(streams(&[40 << 20; 30], 1), 1);
-        assert_eq!(Work::new(&work(&[40 << 20; 30]).1, |_| true).streams(4), 0);
+        assert_eq!(Work::new(&work(&[40 << 20; 30]).1, |_| true).streams_max(4), 0);
     }
 }

@@ -1,0 +1,181 @@
+//! Reading back what streams have sent: the host makes the checksum of every file that it has, and each is compared
+//! with that of the bytes that went out. The source need not be read again for that.
+//!
+//! Invariant: every file of the source has been read back, once, and equal; in any doubt it does not count, and
+//! rsync's own comparison of both sides has the word.
+
+use std::collections::HashSet;
+
+use super::destination::Identity;
+use super::rsync::{self, Checksums, Lines, parse_item};
+use super::script::quote;
+use super::source::{Kind, Source};
+use super::stream::Outlook;
+use super::{Connection, Halt, Setting, Watch};
+
+/// What is to be there, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The source, as it was before.
+    pub source: &'a Source,
+    /// The checksums of what went out.
+    pub checksums: &'a Checksums,
+    /// The folder at the destination, absolute.
+    pub folder: &'a str,
+    /// Which folder that is.
+    pub identity: Identity,
+}
+
+impl Expected<'_> {
+    /// Whether there is a checksum of every file.
+    fn is_whole(&self) -> bool {
+        let mut files = self.source.entries.iter().filter(|entry| entry.kind == Kind::File);
+        files.all(|file| self.checksums.by_path.contains_key(&file.path))
+    }
+
+    fn script(&self) -> String {
+        format!(
+            "LC_ALL=C; export LC_ALL
+cd -P -- {} && [ \"$(stat -c '%d %i' -- .)\" = '{} {}' ] || exit
+{}",
+            quote(self.folder),
+            self.identity.device,
+            self.identity.inode,
+            rsync::checksums_script(&quote(&format!("--checksum-choice={}", self.checksums.algorithm)))
+        )
+    }
+}
+
+/// Whether the host has read back every file as it was sent; `progress` is told how far it is. Where it cannot say,
+/// it has not.
+///
+/// # Errors
+/// A halt that the watch is due, or that this machine is the reason of.
+pub fn is_equal(
+    connection: &mut Connection,
+    expected: Expected<'_>,
+    setting: &Setting,
+    watch: &Watch,
+    mut progress: impl FnMut(Outlook<'_>),
+) -> Result<bool, Halt> {
+    if !expected.is_whole() {
+        return Ok(false);
+    }
+    let (mut lines, mut comparison) = (Lines::default(), Comparison::new(&expected));
+    let ended = rsync::run_there(connection, &expected.script(), setting, watch, |bytes| {
+        lines.feed(bytes, &mut |line| comparison.take(line));
+        progress(Outlook { bytes: comparison.bytes, file: comparison.latest });
+    })?;
+    tracing::info!("read back: {} files equal, {ended}", comparison.equal.len());
+    Ok(comparison.is_equal())
+}
+
+/// What was read back so far.
+struct Comparison<'a> {
+    expected: &'a Expected<'a>,
+    equal: HashSet<&'a [u8]>,
+    bytes: u64,
+    latest: Option<&'a [u8]>,
+    has_ended: bool,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(expected: &'a Expected<'a>) -> Self {
+        Self { expected, equal: HashSet::new(), bytes: 0, latest: None, has_ended: false }
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        self.has_ended = line == rsync::WELL_ENDED;
+        let Some(item) = parse_item(line) else { return };
+        let Some((path, sent)) = self.expected.checksums.by_path.get_key_value(&item.path) else { return };
+        if item.checksum.as_ref() == Some(sent) && !item.is_unread() {
+            self.equal.insert(path);
+        }
+        self.bytes += self.expected.source.at(path).map_or(0, |entry| entry.size);
+        self.latest = Some(path);
+    }
+
+    fn is_equal(&self) -> bool {
+        let files = self.expected.source.entries.iter().filter(|entry| entry.kind == Kind::File);
+        self.has_ended && files.count() == self.equal.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::model::AbsolutePath;
+    use crate::transfer::source::Roots;
+
+    fn make(top: &Path) {
+        fs::create_dir_all(top.join("n0000")).unwrap();
+        for (name, content) in [
+            ("Images.dat", "images"),
+            ("n0000/0148.cpm", "measurements"),
+            ("n0000/new\nline \\#012", ""),
+            ("-rf", "x"),
+        ] {
+            fs::write(top.join(name), content).unwrap();
+        }
+        std::os::unix::fs::symlink("Images.dat", top.join("link")).unwrap();
+    }
+
+    /// What a real rsync reads back in a folder to which something was done after it was sent.
+    fn is_equal(change: impl Fn(&Path), also: impl Fn(&mut Checksums)) -> bool {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        make(here.path());
+        make(there.path());
+        let path = AbsolutePath::parse(here.path().to_str().unwrap()).unwrap();
+        let source = Source::read(&path, &Roots::default()).unwrap();
+        let mut checksums = Checksums { algorithm: "xxh128".to_owned(), ..Checksums::default() };
+        for file in source.entries.iter().filter(|entry| entry.kind == Kind::File) {
+            let name = std::ffi::OsStr::new(std::str::from_utf8(&file.path).unwrap());
+            let sum = xxhash_rust::xxh3::xxh3_128(&fs::read(here.path().join(name)).unwrap());
+            checksums.by_path.insert(file.path.clone(), format!("{sum:032x}"));
+        }
+        also(&mut checksums);
+        let meta = fs::metadata(there.path()).unwrap();
+        change(there.path());
+        let identity = Identity { device: meta.dev(), inode: meta.ino() };
+        let folder = there.path().to_str().unwrap();
+        let expected = Expected { source: &source, checksums: &checksums, folder, identity };
+        let mut shell = Command::new("/bin/sh");
+        let shell = shell.args(["-c", &expected.script()]).stdin(Stdio::null());
+        let mut comparison = Comparison::new(&expected);
+        Lines::default().feed(&shell.output().unwrap().stdout, &mut |line| comparison.take(line));
+        expected.is_whole() && comparison.is_equal()
+    }
+
+    #[test]
+    fn what_arrived_as_it_was_sent_is_equal_and_nothing_else_is() {
+        assert!(is_equal(|_| {}, |_| {}));
+        assert!(!is_equal(|there| fs::write(there.join("n0000/0148.cpm"), "measurementS").unwrap(), |_| {}));
+        assert!(!is_equal(|there| fs::remove_file(there.join("-rf")).unwrap(), |_| {}));
+        assert!(!is_equal(|there| fs::write(there.join("n0000/new\nline \\#012"), "x").unwrap(), |_| {}));
+        let into_link = |there: &Path| {
+            fs::rename(there.join("Images.dat"), there.join("images.dat")).unwrap();
+            std::os::unix::fs::symlink("images.dat", there.join("Images.dat")).unwrap();
+        };
+        assert!(!is_equal(into_link, |_| {}));
+        // Another folder took its place.
+        let replaced = |there: &Path| {
+            fs::rename(there, there.with_extension("aside")).unwrap();
+            fs::create_dir(there).unwrap();
+            make(there);
+            fs::remove_dir_all(there.with_extension("aside")).unwrap();
+        };
+        assert!(!is_equal(replaced, |_| {}));
+    }
+
+    #[test]
+    fn without_the_checksum_of_every_file_or_a_word_of_its_end_it_is_not_equal() {
+        assert!(!is_equal(|_| {}, |sums| drop(sums.by_path.remove(&b"-rf"[..]))));
+        assert!(!is_equal(|_| {}, |sums| "md5".clone_into(&mut sums.algorithm)));
+        assert!(!is_equal(|_| {}, |sums| "x'; echo".clone_into(&mut sums.algorithm)));
+    }
+}
