@@ -487,4 +487,48 @@ mod tests {
             desk.ledger.read(|ledger| Ok((ledger.is_level(1, &[])?, ledger.is_level(9, &[])?))).unwrap();
         assert_eq!(none, (false, true));
     }
+
+    #[test]
+    fn ids_and_numbers_that_others_have_taken_meanwhile_are_not_given_again() {
+        let desk = desk();
+        let new = NewMinidvodbs::of(&minidvodbs([1, 2]), 0).unwrap();
+        desk.ledger.write(|change| change.import_minidvodb(&minidvodbs([9])[0])).unwrap();
+        assert!(!desk.ledger.write(|change| change.import_new(&new)).unwrap());
+        let gives = |first, count| {
+            desk.ledger.write(|change| Ok(change.give_copy_ids(CopyId(first), count))).unwrap()
+        };
+        assert!(!gives(2, 1));
+        desk.ledger
+            .write(|change| {
+                assert!(change.give_copy_ids(CopyId(1), 3));
+                change.put_adopted(&Adopted::of(&adopted(1, &minidvodbs([1, 2, 3])))?)
+            })
+            .unwrap();
+        assert!(!gives(1, 1) && !gives(3, 1) && gives(4, 1));
+    }
+
+    #[test]
+    fn a_mark_tells_that_a_copy_has_changed() {
+        let desk = desk();
+        let written = adopted(1, &minidvodbs([1, 2]));
+        let kept = desk.ledger.write(|change| {
+            written.iter().try_for_each(|(copy, _)| change.put_known_copy(copy))?;
+            change.copies_without_rows(&[1, 2])
+        });
+        let read = desk.ledger.read_copies(&kept.unwrap().unwrap()).unwrap();
+        assert_eq!(read.iter().map(|(copy, _)| copy).collect::<Vec<_>>(), [&written[0].0, &written[1].0]);
+        let changed = Copy { dtime_s: Some(9.0), ..written[1].0.clone() };
+        let noted: Vec<_> =
+            written.iter().zip(read).map(|((copy, row), (_, mark))| (copy.id, row.clone(), mark)).collect();
+        desk.ledger
+            .write(|change| {
+                change.put_known_copy(&changed)?;
+                change.put_all_synced(&Noted::of(noted)?)
+            })
+            .unwrap();
+        let (_, copies, rows, ahead) = everything(&desk);
+        assert_eq!((copies.len(), rows.len(), ahead), (2, 2, 1));
+        let none = desk.ledger.read(|ledger| Ok(ledger.copies_without_rows(&[1, 2])?.is_none())).unwrap();
+        assert!(none, "they have met their rows");
+    }
 }

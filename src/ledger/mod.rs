@@ -158,6 +158,17 @@ impl Ledger {
         self.explain(open::write(self, change))
     }
 
+    /// The same for a change of tens of thousands of records, which it keeps in memory until the end.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_much<T>(
+        &self,
+        change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        self.explain(open::write_with_cache(self, open::LARGE_CACHE_BYTES, change))
+    }
+
     /// The copies that a look has found, without the ledger being held meanwhile.
     ///
     /// # Errors

@@ -455,6 +455,19 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_is_adopted_is_what_one_that_was_just_queued_would_become() {
+        for (state, fault) in [("new", 0), ("full", 0), ("new", 12), ("full", 252)] {
+            let mut row = row(3, "ipp0222", state, Some(300));
+            row.content.fault = fault;
+            let queued = copy("ipp0222");
+            let of = (queued.minidvodb_id, &queued.group, &queued.name);
+            let place = place(&row, None, machine_of).unwrap();
+            let adopted = adopt(queued.id, of, &place, &row.content, at(400));
+            assert_eq!(Ok(adopted), take(&queued, &row, machine_of, at(400)), "{state} {fault}");
+        }
+    }
+
+    #[test]
     fn rows_of_hosts_without_a_copy_are_adopted_once_for_each_machine() {
         let rows =
             [row(3, "ipp022", "new", None), row(4, "ipp0222", "full", None), row(5, "ipp031", "new", None)];

@@ -191,7 +191,7 @@ fn note(ledger: &Ledger, Written { rows, absent }: Written) -> Result<Vec<String
         return Ok(Vec::new());
     }
     let noted = Noted::of(rows);
-    ledger.write(|change| {
+    ledger.write_much(|change| {
         let mut news = Vec::new();
         for &minidvodb_id in &absent {
             let stray = Stray { minidvodb_id, row_id: 0, host: String::new(), why: ABSENT.to_owned() };
@@ -239,7 +239,7 @@ pub(super) fn take_alone(
 /// where that is not the ledger's state any more: another process has been here.
 pub(super) fn take_ready(context: &Context, ready: &Ready, report: &mut Report) -> Result<bool, Stopped> {
     let Some(ids) = ready.minidvodbs() else { return Ok(true) };
-    Ok(context.ledger.write(|change| {
+    Ok(context.ledger.write_much(|change| {
         let machines = Machines::of(change)?;
         if !change.has_no_copies_of(ids)?
             || !ready.hosts.iter().all(|host| host.is_still(&machines))

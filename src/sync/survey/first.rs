@@ -144,7 +144,7 @@ impl Looking<'_> {
         new: &NewMinidvodbs,
     ) -> Result<(), Stopped> {
         let context = self.context;
-        if !context.ledger.write(|change| change.import_new(new))? {
+        if !context.ledger.write_much(|change| change.import_new(new))? {
             return Ok(take_minidvodbs(context, minidvodbs, &mut self.report)?);
         }
         self.report.minidvodbs += minidvodbs.len() as u64;
