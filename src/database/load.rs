@@ -1,5 +1,5 @@
-//! Writing very many new rows at once: the server takes them as the lines of a file, which costs it a third of
-//! what statements with values do.
+//! Writing very many new rows at once: the server takes them as the lines of a file, which costs it less than
+//! statements with values do.
 //!
 //! Invariant: the server takes lines as they are or not at all. It would cut a value, or pass over a line, with no
 //! more than a warning, whatever its mode: where there is one, everything is undone, and the rows go as values.
