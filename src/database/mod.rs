@@ -7,6 +7,7 @@
 
 mod connect;
 mod inspect;
+mod load;
 mod read;
 mod values;
 mod whole;

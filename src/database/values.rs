@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use mysql::{Row, Value};
 
 use super::Trouble;
-use crate::model::Content;
+use crate::model::{Content, MinidvodbId};
 
 /// The first and the last second of a TIMESTAMP ("Date and Time Data Types" of the MySQL manual).
 const EPOCH_MIN_S: i64 = 1;
@@ -121,7 +121,70 @@ pub(super) type Cell = Value;
 /// # Errors
 /// The column that cannot hold its value, and why.
 pub(super) fn cells_of(content: &Content) -> Result<[Cell; 6], String> {
+    expect_to_fit(content)?;
     let Content { path, host, fault, state, epoch, dtime_s } = content;
+    Ok([
+        Value::Bytes(path.clone().into_bytes()),
+        Value::Bytes(host.clone().into_bytes()),
+        Value::Int(i64::from(*fault)),
+        Value::Bytes(state.clone().into_bytes()),
+        epoch.map_or(Ok(Value::NULL), |epoch| date(epoch.as_second()))?,
+        dtime_s.map_or(Value::NULL, Value::Float),
+    ])
+}
+
+/// Appends the same values and a minidvodb_id, as a line of a file that a server loads: separated by tabs, with
+/// what would end a value or a line behind a backslash.
+///
+/// # Errors
+/// The same.
+pub(super) fn line_of(minidvodb: MinidvodbId, content: &Content, lines: &mut Vec<u8>) -> Result<(), String> {
+    expect_to_fit(content)?;
+    let Content { path, host, fault, state, epoch, dtime_s } = content;
+    escape(path, lines);
+    lines.push(b'\t');
+    escape(host, lines);
+    lines.push(b'\t');
+    append(lines, fault);
+    lines.push(b'\t');
+    escape(state, lines);
+    lines.push(b'\t');
+    match epoch {
+        Some(epoch) => append(lines, epoch.strftime("%Y-%m-%d %H:%M:%S")),
+        // What NULL makes of a TIMESTAMP is told in too many ways.
+        None => return Err("column epoch would be NULL".to_owned()),
+    }
+    lines.push(b'\t');
+    match dtime_s {
+        // Of the digits of a 32-bit number, a server makes a 64-bit one first, and then perhaps another one.
+        Some(seconds) => append(lines, f64::from(*seconds)),
+        None => lines.extend(b"\\N"),
+    }
+    lines.push(b'\t');
+    append(lines, minidvodb);
+    lines.push(b'\n');
+    Ok(())
+}
+
+fn append(lines: &mut Vec<u8>, value: impl std::fmt::Display) {
+    use std::io::Write as _;
+    // Writing into memory cannot fail.
+    let _ = write!(lines, "{value}");
+}
+
+fn escape(text: &str, lines: &mut Vec<u8>) {
+    for &byte in text.as_bytes() {
+        match byte {
+            b'\\' | b'\t' | b'\n' => lines.extend([b'\\', byte]),
+            0 => lines.extend(b"\\0"),
+            _ => lines.push(byte),
+        }
+    }
+}
+
+/// Looks whether every column holds its value as it is.
+fn expect_to_fit(content: &Content) -> Result<(), String> {
+    let Content { path, host, state, epoch, dtime_s, .. } = content;
     for (column, text, max) in [
         ("minidvodb_rsync_path", path, TEXT_MAX),
         ("destination_host", host, TEXT_MAX),
@@ -134,29 +197,15 @@ pub(super) fn cells_of(content: &Content) -> Result<[Cell; 6], String> {
             ));
         }
     }
-    let epoch = match epoch.map(Timestamp::as_second) {
-        None => Value::NULL,
-        Some(second) if !(EPOCH_MIN_S..=EPOCH_MAX_S).contains(&second) => {
-            return Err(format!(
-                "column epoch holds times from 1970 to 2038, and not {}",
-                epoch.unwrap_or_default()
-            ));
-        }
-        Some(second) => date(second)?,
-    };
-    let dtime = match dtime_s {
-        None => Value::NULL,
-        Some(seconds) if !seconds.is_finite() => return Err(format!("column dtime cannot hold {seconds}")),
-        Some(seconds) => Value::Float(*seconds),
-    };
-    Ok([
-        Value::Bytes(path.clone().into_bytes()),
-        Value::Bytes(host.clone().into_bytes()),
-        Value::Int(i64::from(*fault)),
-        Value::Bytes(state.clone().into_bytes()),
-        epoch,
-        dtime,
-    ])
+    if let Some(epoch) = epoch
+        && !(EPOCH_MIN_S..=EPOCH_MAX_S).contains(&epoch.as_second())
+    {
+        return Err(format!("column epoch holds times from 1970 to 2038, and not {epoch}"));
+    }
+    match dtime_s {
+        Some(seconds) if !seconds.is_finite() => Err(format!("column dtime cannot hold {seconds}")),
+        _ => Ok(()),
+    }
 }
 
 fn date(second: i64) -> Result<Value, String> {
@@ -195,6 +244,25 @@ mod tests {
         assert_eq!(cells[4], Value::Date(2011, 5, 2, 3, 4, 5, 0));
         assert_eq!(cells[5], Value::Float(0.1));
         assert!(cells_of(&Content { path: format!("/{}", "é".repeat(254)), ..content() }).is_ok());
+    }
+
+    #[test]
+    fn a_line_holds_the_same_and_nothing_in_it_ends_a_value_too_early() {
+        let line = |content: Content| {
+            let mut line = Vec::new();
+            line_of(MinidvodbId(7), &content, &mut line).map(|()| String::from_utf8(line).unwrap())
+        };
+        assert_eq!(
+            line(content()).unwrap(),
+            "/data/é€\tipp022\t0\tnew\t2011-05-02 03:04:05\t0.10000000149011612\t7\n"
+        );
+        let odd = Content { path: "/a\tb\\N\nc\0d'\"".to_owned(), fault: -3, dtime_s: None, ..content() };
+        assert_eq!(
+            line(odd).unwrap(),
+            "/a\\\tb\\\\N\\\nc\\0d'\"\tipp022\t-3\tnew\t2011-05-02 03:04:05\t\\N\t7\n"
+        );
+        assert!(line(Content { epoch: None, ..content() }).is_err());
+        assert!(line(Content { state: "x".repeat(65), ..content() }).unwrap_err().contains("column state"));
     }
 
     #[test]

@@ -54,11 +54,8 @@ impl Database {
     ///
     /// # Errors
     /// Also where one of them cannot be like that, or its minidvodb is not in minidvodbRun.
-    pub fn insert_all<'r>(
-        &mut self,
-        rows: impl Iterator<Item = (MinidvodbId, &'r Content)>,
-    ) -> Result<u64, Trouble> {
-        let mut values = Vec::new();
+    pub fn insert_all(&mut self, rows: &[(MinidvodbId, &Content)]) -> Result<u64, Trouble> {
+        let mut values = Vec::with_capacity(rows.len() * 7);
         for (minidvodb, content) in rows {
             values.extend(cells_of(content).map_err(Trouble::Row)?);
             values.push(minidvodb.0.into());

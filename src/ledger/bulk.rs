@@ -1,82 +1,235 @@
 //! Taking in very many minidvodbs and copies at once.
 //!
 //! Invariant: what is written here was not there before, table by table and in the order of each one's keys: that
-//! is what makes it several times faster than one by one. What is known already is left to [`Change`]'s other
-//! ways.
+//! is what makes it several times faster than one by one. It is made ready without the ledger, by another thread
+//! where there is one, so that a transaction has only to write it. What is known already is left to [`Change`]'s
+//! other ways.
 
 use std::ops::RangeInclusive;
 
 use redb::{ReadableTable as _, TableHandle as _};
 
 use super::Failure;
-use super::change::{Change, PairTaken, pending_key, twice};
-use super::look::Look as _;
-use super::records::{CopyRecord, MinidvodbRecord, Place, TableRowRecord, append};
-use super::tables;
-use crate::model::{BUCKET_IDS, Copy, CopyId, Minidvodb, TableRow};
+use super::change::{Change, PairTaken, twice};
+use super::look::{Look as _, decode_copy};
+use super::records::{CopyRecord, MinidvodbRecord, Place, TableRowRecord, append, checksum_in};
+use super::tables::{self, entry_hash};
+use super::tally::Gathered;
+use crate::model::{BUCKET_IDS, Copy, CopyId, Group, Host, Machine, Minidvodb, TableRow};
 
-/// So many minidvodbs are written at once: few enough to stay in the processor's caches.
-const MINIDVODBS_AT_ONCE: usize = 4000;
+/// So many copies are worth being written at once.
+pub const ADOPTED_AT_ONCE: usize = 4000;
 
-/// Records one behind the other, and where each ends.
+/// Records one behind the other, with their keys, where each ends, and the hash of its entry.
 #[derive(Default)]
 struct Records {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    entries: Vec<(u64, usize, u64)>,
 }
 
 impl Records {
-    fn add(&mut self, place: &Place<'_>, record: &impl serde::Serialize) -> Result<(), Failure> {
-        append(place, record, &mut self.bytes)?;
-        self.ends.push(self.bytes.len());
+    fn add(&mut self, table: &str, key: u64, record: &impl serde::Serialize) -> Result<(), Failure> {
+        let start = self.bytes.len();
+        append(&Place::new(table, key), record, &mut self.bytes)?;
+        let hash = entry_hash::<u64, &[u8]>(table, &key, &&self.bytes[start..]);
+        self.entries.push((key, self.bytes.len(), hash));
         Ok(())
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    fn iter(&self) -> impl Iterator<Item = (u64, &[u8], u64)> {
+        let starts = std::iter::once(0).chain(self.entries.iter().map(|&(_, end, _)| end));
+        starts.zip(&self.entries).map(|(start, &(key, end, hash))| (key, &self.bytes[start..end], hash))
+    }
+}
+
+/// Copies as they lie in the ledger.
+#[derive(Default)]
+pub struct KeptCopies {
+    bytes: Vec<u8>,
+    ends: Vec<(u64, usize)>,
+}
+
+impl KeptCopies {
+    pub(super) fn add(&mut self, id: u64, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push((id, self.bytes.len()));
     }
 
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+    /// They themselves, each with the mark of its record.
+    pub(super) fn read(&self) -> Result<Vec<(Copy, Mark)>, Failure> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(_, end)| end));
+        let records = starts.zip(&self.ends).map(|(start, &(id, end))| (id, &self.bytes[start..end]));
+        records.map(|(id, record)| Ok((decode_copy(id, record)?, Mark::of(record)))).collect()
+    }
+}
+
+/// What tells whether a copy is still as it was when it was read: the checksum of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(Option<[u8; 8]>);
+
+impl Mark {
+    /// Of a copy that must be looked at again.
+    pub const NONE: Self = Self(None);
+
+    fn of(record: &[u8]) -> Self {
+        Self(checksum_in(record))
+    }
+
+    fn is_of(self, record: &[u8]) -> bool {
+        self.0.is_some() && self == Self::of(record)
+    }
+}
+
+/// What the rows of copies hold, ready to be noted.
+#[derive(Default)]
+pub struct Noted {
+    rows: Vec<(CopyId, TableRow, Mark)>,
+    records: Records,
+}
+
+impl Noted {
+    /// Makes rows ready, with the marks of the copies that they are just like.
+    pub fn of(mut rows: Vec<(CopyId, TableRow, Mark)>) -> Result<Self, Failure> {
+        rows.sort_unstable_by_key(|(id, ..)| *id);
+        let mut records = Records::default();
+        for (id, row, _) in &rows {
+            records.add(tables::SYNCED.name(), id.0, &TableRowRecord::<&str>::of(row))?;
+        }
+        Ok(Self { rows, records })
+    }
+}
+
+/// Minidvodbs ready to be taken in.
+pub struct NewMinidvodbs {
+    ids: Option<RangeInclusive<u64>>,
+    are_in_order: bool,
+    /// The number of the last one that was eligible before, and then.
+    numbers: (u64, u64),
+    records: Records,
+    /// By group: the number, the id and the hash of the entry.
+    eligible: Vec<(Group, u64, u64, u64)>,
+    buckets: Vec<u64>,
+}
+
+impl NewMinidvodbs {
+    /// Makes minidvodbs ready, for a ledger whose last eligible one has this number.
+    pub fn of(minidvodbs: &[Minidvodb], last_number: u64) -> Result<Self, Failure> {
+        let (mut records, mut eligible, mut buckets) = (Records::default(), Vec::new(), Vec::new());
+        let mut number = last_number;
+        for minidvodb in minidvodbs {
+            let mut own_number = 0;
+            if minidvodb.is_eligible() {
+                number += 1;
+                own_number = number;
+                let (group, id) = (&minidvodb.group, minidvodb.id.0);
+                let key = (group.as_str(), number);
+                let hash = entry_hash::<(&str, u64), u64>(tables::ELIGIBLE.name(), &key, &id);
+                eligible.push((group.clone(), number, id, hash));
+            }
+            let record = MinidvodbRecord::<&str>::of(minidvodb, own_number);
+            records.add(tables::MINIDVODBS.name(), minidvodb.id.0, &record)?;
+            push_new(&mut buckets, minidvodb.id.0 / BUCKET_IDS);
+        }
+        eligible.sort_unstable();
+        let ids = minidvodbs.first().zip(minidvodbs.last()).map(|(first, last)| first.id.0..=last.id.0);
+        let are_in_order = minidvodbs.is_sorted_by(|one, next| one.id < next.id);
+        Ok(Self { ids, are_in_order, numbers: (last_number, number), records, eligible, buckets })
+    }
+
+    /// The number of the last eligible one, once they are taken in.
+    pub fn last_number(&self) -> u64 {
+        self.numbers.1
+    }
+}
+
+/// Copies that rows of the database have become, ready to be written; both sides are the same.
+#[derive(Default)]
+pub struct Adopted {
+    copies: Records,
+    synced: Records,
+    /// The ids and minidvodbs of the copies that are not as their rows are.
+    ahead: Vec<(u64, u64)>,
+    pending: Vec<(Host, Group, u64)>,
+    /// By minidvodb and machine: the copy.
+    pairs: Vec<(u64, Machine, u64)>,
+    /// By machine and final path: the copy.
+    final_paths: Vec<(Machine, String, u64)>,
+    gathered: Gathered,
+    buckets: Vec<u64>,
+}
+
+impl Adopted {
+    /// Makes copies ready, whose ids rise.
+    pub fn of(adopted: &[(Copy, TableRow)]) -> Result<Self, Failure> {
+        let mut all = Self::default();
+        adopted.iter().try_for_each(|(copy, row)| all.add(copy, row))?;
+        all.finish();
+        Ok(all)
+    }
+
+    /// Makes one more ready, whose id is above those before it.
+    pub fn add(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
+        let (id, minidvodb) = (copy.id.0, copy.minidvodb_id.0);
+        self.copies.add(tables::COPIES.name(), id, &CopyRecord::<&str>::of(copy))?;
+        self.synced.add(tables::SYNCED.name(), id, &TableRowRecord::<&str>::of(row))?;
+        self.gathered.copy(None, Some(copy));
+        if copy.is_to_be_made() {
+            self.pending.push((copy.host.clone(), copy.group.clone(), id));
+        }
+        if !row.content.is_of(copy) {
+            self.ahead.push((id, minidvodb));
+        }
+        self.pairs.push((minidvodb, copy.machine.clone(), id));
+        self.final_paths.push((copy.machine.clone(), copy.final_path(), id));
+        push_new(&mut self.buckets, minidvodb / BUCKET_IDS);
+        Ok(())
+    }
+
+    /// Brings what has keys of its own into their order.
+    pub fn finish(&mut self) {
+        self.pairs.sort_unstable();
+        self.final_paths.sort_unstable();
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+}
+
+/// Appends what is not the last one already.
+fn push_new(buckets: &mut Vec<u64>, bucket: u64) {
+    if buckets.last() != Some(&bucket) {
+        buckets.push(bucket);
     }
 }
 
 impl Change<'_> {
     /// Takes minidvodbs in; false, and nothing is done, where they are not in the order of their ids, or one with an
-    /// id between the first and the last one's is known already.
-    pub fn import_new(&mut self, minidvodbs: &[Minidvodb]) -> Result<bool, Failure> {
-        let (Some(first), Some(last)) = (minidvodbs.first(), minidvodbs.last()) else { return Ok(true) };
-        let are_in_order = minidvodbs.is_sorted_by(|one, next| one.id < next.id);
-        if !are_in_order || self.tables.minidvodbs.table.range(first.id.0..=last.id.0)?.next().is_some() {
+    /// id between the first and the last one's is known already, or their numbers are given to others.
+    pub fn import_new(&mut self, new: &NewMinidvodbs) -> Result<bool, Failure> {
+        let Some(ids) = new.ids.clone() else { return Ok(true) };
+        if !new.are_in_order
+            || new.numbers.0 != self.counters.eligible_number
+            || self.tables.minidvodbs.table.range(ids)?.next().is_some()
+        {
             return Ok(false);
         }
-        minidvodbs.chunks(MINIDVODBS_AT_ONCE).try_for_each(|some| self.put_minidvodbs(some))?;
-        Ok(true)
-    }
-
-    fn put_minidvodbs(&mut self, minidvodbs: &[Minidvodb]) -> Result<(), Failure> {
-        let (mut records, mut eligible) = (Records::default(), Vec::new());
-        for minidvodb in minidvodbs {
-            let mut number = 0;
-            if minidvodb.is_eligible() {
-                self.counters.eligible_number += 1;
-                number = self.counters.eligible_number;
-                eligible.push(((minidvodb.group.as_str(), number), minidvodb.id.0));
-            }
-            let place = Place::new(tables::MINIDVODBS.name(), minidvodb.id);
-            records.add(&place, &MinidvodbRecord::<&str>::of(minidvodb, number))?;
-            // What its rows are to this ledger may be another thing now.
-            self.doubt_bucket(minidvodb.id.0 / BUCKET_IDS)?;
-        }
-        eligible.sort_unstable();
-        let ids = minidvodbs.iter().map(|minidvodb| minidvodb.id.0);
-        let taken = self.tables.minidvodbs.put_new(ids.zip(records.iter()))?;
+        self.counters.eligible_number = new.numbers.1;
+        // What their rows are to this ledger may be another thing now.
+        new.buckets.iter().try_for_each(|&bucket| self.doubt_bucket(bucket))?;
+        let taken = self.tables.minidvodbs.put_new(new.records.iter())?;
+        let eligible =
+            new.eligible.iter().map(|(group, number, id, hash)| ((group.as_str(), *number), *id, *hash));
         let numbered = self.tables.eligible.put_new(eligible)?;
         self.is_dirty = true;
         if taken.is_empty() && numbered.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         Err(Failure::Damaged("an id, or a number of a group, is given already".to_owned()))
     }
@@ -89,64 +242,70 @@ impl Change<'_> {
         Ok(pairs.next().is_none() && strays.next().is_none())
     }
 
-    /// Writes copies that rows of the database have become, under ids that were given a moment ago and rise; both
-    /// sides are the same.
+    /// Gives out so many ids for copies; false where the first of them is not this one.
+    pub fn give_copy_ids(&mut self, first: CopyId, count: u64) -> bool {
+        let is_next = self.counters.copy_id + 1 == first.0;
+        if is_next {
+            self.counters.copy_id += count;
+        }
+        is_next
+    }
+
+    /// Writes copies that rows of the database have become, under ids that were given a moment ago.
     ///
     /// # Errors
     /// Damaged, where a machine has a copy of a minidvodb all the same.
-    pub fn put_adopted(&mut self, adopted: &[(Copy, TableRow)]) -> Result<(), Failure> {
+    pub fn put_adopted(&mut self, adopted: &Adopted) -> Result<(), Failure> {
         if adopted.is_empty() {
             return Ok(());
         }
         self.is_dirty = true;
-        let ids = || adopted.iter().map(|(copy, _)| copy.id.0);
-        let mut records = Records::default();
-        for (copy, _) in adopted {
-            records.add(&Place::new(tables::COPIES.name(), copy.id), &CopyRecord::<&str>::of(copy))?;
-            self.gathered.copy(None, Some(copy));
-            if copy.is_to_be_made() {
-                self.tables.pending.put(&pending_key(copy), &copy.id.0)?;
-            }
+        self.gathered.copies_of(&adopted.gathered);
+        for (host, group, id) in &adopted.pending {
+            self.tables.pending.put(&(host.as_str(), group.as_str(), *id), id)?;
         }
-        let taken = self.tables.copies.put_new(ids().zip(records.iter()))?;
-        records.clear();
-        for (copy, row) in adopted {
-            records.add(&Place::new(tables::SYNCED.name(), copy.id), &TableRowRecord::<&str>::of(row))?;
-            if !row.content.is_of(copy) {
-                self.tables.ahead.put(&copy.id.0, &copy.minidvodb_id.0)?;
-            }
+        for (id, minidvodb) in &adopted.ahead {
+            self.tables.ahead.put(id, minidvodb)?;
         }
-        let met = self.tables.synced.put_new(ids().zip(records.iter()))?;
+        let taken = self.tables.copies.put_new(adopted.copies.iter())?;
+        let met = self.tables.synced.put_new(adopted.synced.iter())?;
         if !taken.is_empty() || !met.is_empty() {
             return Err(Failure::Damaged("an id of a copy is given already".to_owned()));
         }
-        self.put_pairs(adopted)?;
-        self.claim_final_paths(adopted)?;
-        self.expect_rows_in(adopted.iter().map(|(copy, _)| copy.minidvodb_id.0 / BUCKET_IDS).collect())
+        self.put_pairs(&adopted.pairs)?;
+        self.claim_final_paths(&adopted.final_paths)?;
+        self.expect_rows_in(adopted.buckets.clone())
     }
 
     /// Notes what the rows of copies hold, now that both sides are the same.
-    pub fn put_all_synced(&mut self, mut rows: Vec<(CopyId, TableRow)>) -> Result<(), Failure> {
-        rows.sort_unstable_by_key(|(id, _)| *id);
-        let (mut records, mut level, mut buckets) = (Records::default(), Vec::new(), Vec::new());
-        for (id, row) in rows {
-            let Some(copy) = self.copy(id)? else { continue };
-            // A copy that has changed since stays ahead.
-            if self.tables.synced.table.get(id.0)?.is_some() || !row.content.is_of(&copy) {
-                self.put_synced(&copy, &row)?;
-                continue;
+    pub fn put_all_synced(&mut self, noted: &Noted) -> Result<(), Failure> {
+        let (mut level, mut buckets) = (Vec::with_capacity(noted.rows.len()), Vec::new());
+        for (id, row, mark) in &noted.rows {
+            if self.is_first_row(*id, row, *mark)? {
+                level.push(id.0);
+                push_new(&mut buckets, row.minidvodb_id.0 / BUCKET_IDS);
+            } else if let Some(copy) = self.copy(*id)? {
+                // A copy that has changed since stays ahead.
+                self.put_synced(&copy, row)?;
             }
-            records.add(&Place::new(tables::SYNCED.name(), id), &TableRowRecord::<&str>::of(&row))?;
-            level.push(id.0);
-            buckets.push(row.minidvodb_id.0 / BUCKET_IDS);
         }
-        let taken = self.tables.synced.put_new(level.iter().copied().zip(records.iter()))?;
+        let is_level = |(id, ..): &(u64, &[u8], u64)| level.binary_search(id).is_ok();
+        let taken = self.tables.synced.put_new(noted.records.iter().filter(is_level))?;
         if !taken.is_empty() {
             return Err(Failure::Damaged("a row of a copy is known and not known".to_owned()));
         }
         self.is_dirty |= !level.is_empty();
         self.tables.ahead.remove_all(&level)?;
         self.expect_rows_in(buckets)
+    }
+
+    /// Whether a row is the first one of a copy, and the copy is just like it.
+    fn is_first_row(&self, id: CopyId, row: &TableRow, mark: Mark) -> Result<bool, Failure> {
+        if self.tables.synced.table.get(id.0)?.is_some() {
+            return Ok(false);
+        }
+        let Some(record) = self.tables.copies.table.get(id.0)? else { return Ok(false) };
+        Ok(mark.is_of(record.value()) || row.content.is_of(&decode_copy(id.0, record.value())?))
     }
 
     fn expect_rows_in(&mut self, mut buckets: Vec<u64>) -> Result<(), Failure> {
@@ -156,24 +315,23 @@ impl Change<'_> {
     }
 
     /// Puts copies into the unique index.
-    fn put_pairs(&mut self, adopted: &[(Copy, TableRow)]) -> Result<(), Failure> {
-        let mut pairs: Vec<((u64, &str), u64)> = adopted
-            .iter()
-            .map(|(copy, _)| ((copy.minidvodb_id.0, copy.machine.as_str()), copy.id.0))
-            .collect();
-        pairs.sort_unstable();
-        let taken = self.tables.pairs.put_new(pairs.iter().copied())?;
-        let Some((pair, copy)) = taken.first().map(|&at| pairs[at]) else { return Ok(()) };
-        let by = self.tables.pairs.table.get(pair)?.map_or(0, |by| by.value());
-        Err(twice(&PairTaken { copy: CopyId(copy), by: CopyId(by) }))
+    fn put_pairs(&mut self, pairs: &[(u64, Machine, u64)]) -> Result<(), Failure> {
+        let entries = pairs.iter().map(|(minidvodb, machine, copy)| {
+            let key = (*minidvodb, machine.as_str());
+            (key, *copy, entry_hash::<(u64, &str), u64>(tables::PAIRS.name(), &key, copy))
+        });
+        let taken = self.tables.pairs.put_new(entries)?;
+        let Some((minidvodb, machine, copy)) = taken.first().map(|&at| &pairs[at]) else { return Ok(()) };
+        let by = self.tables.pairs.table.get((*minidvodb, machine.as_str()))?.map_or(0, |by| by.value());
+        Err(twice(&PairTaken { copy: CopyId(*copy), by: CopyId(by) }))
     }
 
     /// Gives copies their final paths, as far as nobody has them.
-    fn claim_final_paths(&mut self, adopted: &[(Copy, TableRow)]) -> Result<(), Failure> {
-        let mut paths: Vec<(&str, String, u64)> =
-            adopted.iter().map(|(copy, _)| (copy.machine.as_str(), copy.final_path(), copy.id.0)).collect();
-        paths.sort_unstable();
-        let entries = paths.iter().map(|(machine, path, id)| ((*machine, path.as_str()), *id));
+    fn claim_final_paths(&mut self, paths: &[(Machine, String, u64)]) -> Result<(), Failure> {
+        let entries = paths.iter().map(|(machine, path, copy)| {
+            let key = (machine.as_str(), path.as_str());
+            (key, *copy, entry_hash::<(&str, &str), u64>(tables::FINAL_PATHS.name(), &key, copy))
+        });
         self.tables.final_paths.put_new(entries).map(drop)
     }
 }
@@ -196,6 +354,11 @@ mod tests {
     fn adopted(first: u64, minidvodbs: &[Minidvodb]) -> Vec<(Copy, TableRow)> {
         let one = |(id, minidvodb)| copy(id, minidvodb, "ipp022", "ipp022");
         (first..).zip(minidvodbs).map(one).map(|copy| (copy.clone(), row_of(&copy))).collect()
+    }
+
+    fn import(change: &mut Change<'_>, minidvodbs: &[Minidvodb]) -> Result<bool, Failure> {
+        let last = change.counters.eligible_number;
+        change.import_new(&NewMinidvodbs::of(minidvodbs, last)?)
     }
 
     fn everything(desk: &Desk) -> (Vec<Minidvodb>, Vec<Copy>, Vec<TableRow>, u64) {
@@ -231,9 +394,9 @@ mod tests {
                 .ledger
                 .write(|change| {
                     for minidvodb in minidvodbs.chunk_by(|one, next| one.id.0 + 1 == next.id.0) {
-                        assert!(change.import_new(minidvodb)?);
+                        assert!(import(change, minidvodb)?);
                     }
-                    change.put_adopted(&adopted)
+                    change.put_adopted(&Adopted::of(&adopted)?)
                 })
                 .unwrap();
             one_by_one
@@ -261,12 +424,12 @@ mod tests {
         desk.ledger.write(|change| change.import_minidvodb(&minidvodbs([5])[0])).unwrap();
         for ids in [vec![4, 6], vec![5], vec![8, 7], vec![7, 7]] {
             assert!(
-                !desk.ledger.write(|change| change.import_new(&minidvodbs(ids.clone()))).unwrap(),
+                !desk.ledger.write(|change| import(change, &minidvodbs(ids.clone()))).unwrap(),
                 "{ids:?}"
             );
         }
         assert_eq!(everything(&desk).0.len(), 1);
-        assert!(desk.ledger.write(|change| change.import_new(&minidvodbs([6, 8]))).unwrap());
+        assert!(desk.ledger.write(|change| import(change, &minidvodbs([6, 8]))).unwrap());
         assert_eq!(everything(&desk).0.len(), 3);
     }
 
@@ -274,8 +437,8 @@ mod tests {
     fn a_pair_that_is_taken_stops_the_others() {
         let desk = desk();
         let three = minidvodbs([1, 2, 3]);
-        desk.ledger.write(|change| change.put_adopted(&adopted(7, &three[1..2]))).unwrap();
-        let refused = desk.ledger.write(|change| change.put_adopted(&adopted(8, &three)));
+        desk.ledger.write(|change| change.put_adopted(&Adopted::of(&adopted(7, &three[1..2]))?)).unwrap();
+        let refused = desk.ledger.write(|change| change.put_adopted(&Adopted::of(&adopted(8, &three))?));
         assert!(refused.unwrap_err().to_string().contains("copies 9 and 7"));
         assert_eq!(everything(&desk).1.len(), 1);
         let is_free = |ids| desk.ledger.write(|change| change.has_no_copies_of(ids)).unwrap();
@@ -288,7 +451,7 @@ mod tests {
         let mut twins = minidvodbs([1, 2]);
         twins[1].path = twins[0].path.clone();
         let adopted = adopted(1, &twins);
-        desk.ledger.write(|change| change.put_adopted(&adopted)).unwrap();
+        desk.ledger.write(|change| change.put_adopted(&Adopted::of(&adopted)?)).unwrap();
         let machine = Machine::parse("ipp022").unwrap();
         let owner = desk.ledger.read(|ledger| ledger.owner_of(&machine, &adopted[0].0.final_path())).unwrap();
         assert_eq!(owner, Some(CopyId(1)));
@@ -311,8 +474,8 @@ mod tests {
             })
             .unwrap();
         written.reverse();
-        let rows = written.into_iter().map(|(copy, row)| (copy.id, row)).collect();
-        desk.ledger.write(|change| change.put_all_synced(rows)).unwrap();
+        let rows = written.into_iter().map(|(copy, row)| (copy.id, row, Mark::NONE)).collect();
+        desk.ledger.write(|change| change.put_all_synced(&Noted::of(rows)?)).unwrap();
         let (_, copies, rows, ahead) = everything(&desk);
         assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [1001, 1002, 1003, 1004]);
         assert_eq!(ahead, 1);
@@ -323,5 +486,49 @@ mod tests {
         let none =
             desk.ledger.read(|ledger| Ok((ledger.is_level(1, &[])?, ledger.is_level(9, &[])?))).unwrap();
         assert_eq!(none, (false, true));
+    }
+
+    #[test]
+    fn ids_and_numbers_that_others_have_taken_meanwhile_are_not_given_again() {
+        let desk = desk();
+        let new = NewMinidvodbs::of(&minidvodbs([1, 2]), 0).unwrap();
+        desk.ledger.write(|change| change.import_minidvodb(&minidvodbs([9])[0])).unwrap();
+        assert!(!desk.ledger.write(|change| change.import_new(&new)).unwrap());
+        let gives = |first, count| {
+            desk.ledger.write(|change| Ok(change.give_copy_ids(CopyId(first), count))).unwrap()
+        };
+        assert!(!gives(2, 1));
+        desk.ledger
+            .write(|change| {
+                assert!(change.give_copy_ids(CopyId(1), 3));
+                change.put_adopted(&Adopted::of(&adopted(1, &minidvodbs([1, 2, 3])))?)
+            })
+            .unwrap();
+        assert!(!gives(1, 1) && !gives(3, 1) && gives(4, 1));
+    }
+
+    #[test]
+    fn a_mark_tells_that_a_copy_has_changed() {
+        let desk = desk();
+        let written = adopted(1, &minidvodbs([1, 2]));
+        let kept = desk.ledger.write(|change| {
+            written.iter().try_for_each(|(copy, _)| change.put_known_copy(copy))?;
+            change.copies_without_rows(&[1, 2])
+        });
+        let read = desk.ledger.read_copies(&kept.unwrap().unwrap()).unwrap();
+        assert_eq!(read.iter().map(|(copy, _)| copy).collect::<Vec<_>>(), [&written[0].0, &written[1].0]);
+        let changed = Copy { dtime_s: Some(9.0), ..written[1].0.clone() };
+        let noted: Vec<_> =
+            written.iter().zip(read).map(|((copy, row), (_, mark))| (copy.id, row.clone(), mark)).collect();
+        desk.ledger
+            .write(|change| {
+                change.put_known_copy(&changed)?;
+                change.put_all_synced(&Noted::of(noted)?)
+            })
+            .unwrap();
+        let (_, copies, rows, ahead) = everything(&desk);
+        assert_eq!((copies.len(), rows.len(), ahead), (2, 2, 1));
+        let none = desk.ledger.read(|ledger| Ok(ledger.copies_without_rows(&[1, 2])?.is_none())).unwrap();
+        assert!(none, "they have met their rows");
     }
 }

@@ -136,10 +136,9 @@ impl Snapshot {
         let tables = &self.tables;
         let counted = counted.copies();
         for tally in self.tallies()? {
-            let key =
-                (tally.host.to_string(), tally.group.to_string(), tally.kind.as_str(), tally.fault_code);
+            let key = (tally.host, tally.group, tally.kind.as_str(), tally.fault_code);
             if counted.get(&key) != Some(&[tally.copies, tally.bytes, tally.sized]) {
-                return Err(Failure::Damaged(format!("the copies of {} are miscounted", tally.host)));
+                return Err(Failure::Damaged(format!("the copies of {} are miscounted", key.0)));
             }
         }
         if tables.tallies().len()? != counted.len() as u64 {

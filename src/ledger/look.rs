@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use redb::{ReadableTable, ReadableTableMetadata as _, TableHandle};
 use serde::{Deserialize, Serialize};
 
+use super::bulk::KeptCopies;
 use super::records::{
     AttemptRecord, CopyRecord, DatabaseRecordRecord, HostRecordRecord, LogRecord, MinidvodbRecord, Place,
     Record as _, StagesRecord, StrayRecord, TableRowRecord, TargetRecord, TombstoneRecord, decode,
@@ -98,6 +99,12 @@ pub trait Look: HasTables {
     #[doc(hidden)]
     fn counters(&self) -> Result<Counters, Failure> {
         self.meta_record(meta::COUNTERS)?.ok_or_else(|| Failure::Damaged("it has no counters".to_owned()))
+    }
+
+    /// The id of the copy, and the number of the eligible minidvodb, that were given last.
+    fn last_given(&self) -> Result<(CopyId, u64), Failure> {
+        let Counters { copy_id, eligible_number, .. } = self.counters()?;
+        Ok((CopyId(copy_id), eligible_number))
     }
 
     /// The digests as they were kept, to be compared with the tables.
@@ -257,6 +264,32 @@ pub trait Look: HasTables {
             .range(range)?
             .map(|entry| self.indexed_copy(entry?.1.value(), tables::PAIRS.name()))
             .collect()
+    }
+
+    /// The copies of some minidvodbs, which are in order, where all of them wait for their first rows and nothing
+    /// else: none has met one, and no row is known that no copy stands for. As they lie there, so that the ledger is
+    /// not held while they are read.
+    fn copies_without_rows(&self, minidvodbs: &[u64]) -> Result<Option<KeptCopies>, Failure> {
+        let (Some(&first), Some(&last)) = (minidvodbs.first(), minidvodbs.last()) else { return Ok(None) };
+        let tables = self.tables();
+        if tables.strays().range((first, 0)..=(last, u64::MAX))?.next().is_some() {
+            return Ok(None);
+        }
+        let mut kept = KeptCopies::default();
+        for entry in tables.pairs().range((first, "")..(last + 1, ""))? {
+            let (key, id) = entry?;
+            let id = id.value();
+            if minidvodbs.binary_search(&key.value().0).is_err() {
+                continue;
+            }
+            let (copy, synced) = (tables.copies().get(id)?, tables.synced().get(id)?);
+            match (copy, synced) {
+                (Some(copy), None) => kept.add(id, copy.value()),
+                // Whoever settles it in the usual way says what is wrong.
+                (None, _) | (_, Some(_)) => return Ok(None),
+            }
+        }
+        Ok(Some(kept))
     }
 
     /// The row of a copy as both sides held it at the last sync.

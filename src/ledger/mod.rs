@@ -30,12 +30,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::fmt;
 use std::sync::Mutex;
 
+pub use bulk::{ADOPTED_AT_ONCE, Adopted, KeptCopies, Mark, NewMinidvodbs, Noted};
 pub use change::{Change, Imported};
 pub use check::Census;
 pub use look::Look;
 pub use open::is_guarded;
 
 use crate::error::{Error, Exit};
+use crate::model::Copy;
 use tables::ReadTables;
 
 /// The ledger file of a state folder.
@@ -154,6 +156,25 @@ impl Ledger {
     /// As [`Self::read`], and 78 where the disk is full.
     pub fn write<T>(&self, change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>) -> Result<T, Error> {
         self.explain(open::write(self, change))
+    }
+
+    /// The same for a change of tens of thousands of records, which it keeps in memory until the end.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_much<T>(
+        &self,
+        change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        self.explain(open::write_with_cache(self, open::LARGE_CACHE_BYTES, change))
+    }
+
+    /// The copies that a look has found, without the ledger being held meanwhile.
+    ///
+    /// # Errors
+    /// 78 where one is damaged.
+    pub fn read_copies(&self, kept: &KeptCopies) -> Result<Vec<(Copy, Mark)>, Error> {
+        self.explain(kept.read())
     }
 
     /// Turns a failure into an error that names the file and the newest backup.

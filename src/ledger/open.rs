@@ -29,6 +29,8 @@ const NAP: Duration = Duration::from_millis(5);
 pub(super) const SMALL_BYTES: u64 = 16 * 1024 * 1024;
 /// redb's cache; 16 MiB served a million rows.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// What a transaction writes is best kept until its end, where it is very much: else it is read again then.
+pub(super) const LARGE_CACHE_BYTES: usize = 96 * 1024 * 1024;
 
 /// What tells whether a file was touched: a ctime cannot be put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,15 @@ pub(super) fn write<T>(
     ledger: &Ledger,
     change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    write_with_cache(ledger, CACHE_BYTES, change)
+}
+
+/// The same with a cache of another size.
+pub(super) fn write_with_cache<T>(
+    ledger: &Ledger,
+    cache_bytes: usize,
+    change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     if !ledger.exists() {
         create(ledger)?;
     }
@@ -116,7 +127,7 @@ pub(super) fn write<T>(
         if let migrations::Fit::Older { first_step } = fit {
             bring_up_to_date(ledger, first_step)?;
         }
-        let db = open_for_writing(ledger, is_checked)?;
+        let db = wait_for(ledger, || builder(is_checked).set_cache_size(cache_bytes).open(&ledger.file))?;
         let result = transaction(&db, change)?;
         db.close()?;
         ledger.note_sound();

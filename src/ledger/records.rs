@@ -79,6 +79,11 @@ pub(super) fn frame(place: &Place<'_>, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The checksum that some bytes name as theirs.
+pub(super) fn checksum_in(bytes: &[u8]) -> Option<[u8; 8]> {
+    bytes.get(1..FRAME_BYTES)?.try_into().ok()
+}
+
 /// The record of some bytes.
 pub(super) fn decode<T: DeserializeOwned>(place: &Place<'_>, bytes: &[u8]) -> Result<T, Failure> {
     let Some((frame, payload)) = bytes.split_at_checked(FRAME_BYTES) else {

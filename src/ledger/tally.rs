@@ -19,7 +19,7 @@ const ROOM_DAYS: i32 = 800;
 /// The fault column of the days, for attempts that were interrupted.
 const INTERRUPTED: i16 = -1;
 
-type TallyKey = (String, String, &'static str, i16);
+type TallyKey = (Host, Group, &'static str, i16);
 type DayKey = (i32, String, i16);
 
 /// What a transaction has changed of the numbers.
@@ -33,13 +33,20 @@ impl Gathered {
     /// A copy that was as `before` is as `after` now.
     pub(super) fn copy(&mut self, before: Option<&Copy>, after: Option<&Copy>) {
         for (copy, sign) in before.map(|copy| (copy, -1)).into_iter().chain(after.map(|copy| (copy, 1))) {
-            let key =
-                (copy.host.to_string(), copy.group.to_string(), Kind::of(copy).as_str(), copy.fault_code());
+            let key = (copy.host.clone(), copy.group.clone(), Kind::of(copy).as_str(), copy.fault_code());
             let numbers = self.tallies.entry(key).or_default();
             numbers[0] += sign;
             numbers[1] =
                 numbers[1].wrapping_add(sign.wrapping_mul(copy.bytes.unwrap_or_default().cast_signed()));
             numbers[2] += sign * i64::from(copy.bytes.is_some());
+        }
+    }
+
+    /// What another one has gathered of copies counts here, too.
+    pub(super) fn copies_of(&mut self, other: &Self) {
+        for (key, more) in &other.tallies {
+            let numbers = self.tallies.entry(key.clone()).or_default();
+            numbers.iter_mut().zip(more).for_each(|(number, more)| *number = number.wrapping_add(*more));
         }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Invariant: a value of these types obeys the grammar of its kind, so that it fits the table's columns
 //! and can be handed to ssh and rsync as an operand. Blanks, quotes and `$( )` are legal: quoting is the
-//! business of whoever hands a name on.
+//! business of whoever hands a name on. What many copies have in common is shared, since there are millions.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a name was refused: the name (escaped), and what is expected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +51,7 @@ macro_rules! text_type {
 
 /// A destination host, as ssh is to be told: `name` or `user@name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Host(String);
+pub struct Host(Arc<str>);
 text_type!(Host);
 
 const HOST_MAX_BYTES: usize = 253;
@@ -74,18 +75,18 @@ impl Host {
                 "is not a host: letters, digits, '.', '_' and '-', a letter or digit first, and an optional user@ of that form",
             ));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The machine that this host is taken for unless an operator says otherwise.
     pub fn default_machine(&self) -> Machine {
-        let name = self.0.rsplit_once('@').map_or(self.0.as_str(), |(_, name)| name);
-        Machine(name.to_ascii_lowercase())
+        let name = self.0.rsplit_once('@').map_or(&*self.0, |(_, name)| name);
+        Machine(name.to_ascii_lowercase().into())
     }
 
     /// Whether this is the machine that the program runs on, reached without ssh.
     pub fn is_local(&self) -> bool {
-        self.0 == "localhost"
+        &*self.0 == "localhost"
     }
 }
 
@@ -96,7 +97,7 @@ fn is_host_word(word: &str) -> bool {
 
 /// A physical machine, which may have several host names: in lower case, without a user.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Machine(String);
+pub struct Machine(Arc<str>);
 text_type!(Machine);
 
 impl Machine {
@@ -109,13 +110,13 @@ impl Machine {
                 "is not a machine's name: letters, digits, '.', '_' and '-', a letter or digit first, no user@, at most 253 bytes",
             ));
         }
-        Ok(Self(text.to_ascii_lowercase()))
+        Ok(Self(text.to_ascii_lowercase().into()))
     }
 }
 
 /// A group of minidvodbs, such as `ThreePi`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Group(String);
+pub struct Group(Arc<str>);
 text_type!(Group);
 
 impl Group {
@@ -129,13 +130,13 @@ impl Group {
             return Err(refused("must not contain '/' or be '.' or '..'"));
         }
         check_characters(text).map_err(|why| refused(&why))?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
 /// An absolute path as the table holds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AbsolutePath(String);
+pub struct AbsolutePath(Arc<str>);
 text_type!(AbsolutePath);
 
 impl AbsolutePath {
@@ -157,7 +158,7 @@ impl AbsolutePath {
             return Err(refused("must not have a component '.' or '..'"));
         }
         check_characters(text).map_err(|why| refused(&why))?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The last component: the folder's name at the destination.
@@ -179,7 +180,7 @@ impl AbsolutePath {
 
 /// The folder's name at the destination: one path component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 text_type!(Name);
 
 /// The folder at a target in which copies are made before they get their final name.
@@ -196,7 +197,7 @@ impl Name {
             return Err(refused("cannot be a minidvodb's folder"));
         }
         check_characters(text).map_err(|why| refused(&why))?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

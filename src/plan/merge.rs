@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::retry;
 use crate::faults::{Class, Fault, Scope};
 use crate::model::{
-    AbsolutePath, Content, Copy, CopyId, CopyState, FaultState, Host, Machine, Recopy, Stray, TableRow,
-    Taken, Verified, is_same_text,
+    AbsolutePath, Content, Copy, CopyId, CopyState, FaultState, Group, Host, Machine, MinidvodbId, Name,
+    Recopy, Stray, TableRow, Taken, Verified, is_same_text,
 };
 
 /// A copy of the ledger, with its row as both sides held it at the last sync.
@@ -58,10 +58,15 @@ pub enum Step {
     Wait(CopyId),
 }
 
-/// What `Step`s are made of: where a row leads to, if it is legal.
-struct Place {
-    host: Host,
-    machine: Machine,
+/// Where a row leads to, if it is legal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The destination host.
+    pub host: Host,
+    /// Its machine.
+    pub machine: Machine,
+    /// The folder there.
+    pub path: AbsolutePath,
 }
 
 /// Compares the copies of one minidvodb with its rows. `not_taken` says why the ledger does not have the
@@ -167,7 +172,10 @@ fn tidy(row: &mut TableRow) {
 }
 
 /// Where a row leads to.
-fn place(
+///
+/// # Errors
+/// Why no copy can stand for it.
+pub fn place(
     row: &TableRow,
     not_taken: Option<&str>,
     machine_of: impl Fn(&Host) -> Machine,
@@ -178,9 +186,9 @@ fn place(
     if !matches!(row.content.state.as_str(), "new" | "full") {
         return Err(format!("its state '{}' is neither new nor full", row.content.state.escape_debug()));
     }
-    AbsolutePath::parse(&row.content.path).map_err(|refused| refused.to_string())?;
+    let path = AbsolutePath::parse(&row.content.path).map_err(|refused| refused.to_string())?;
     let host = Host::parse(&row.content.host).map_err(|refused| refused.to_string())?;
-    Ok(Place { machine: machine_of(&host), host })
+    Ok(Place { machine: machine_of(&host), host, path })
 }
 
 /// Whether nobody has done anything with a copy but put it into the queue, here only.
@@ -247,11 +255,10 @@ pub fn take(
     machine_of: impl Fn(&Host) -> Machine,
     now: Timestamp,
 ) -> Result<Copy, String> {
-    let Place { host, machine } = place(row, None, machine_of)?;
+    let Place { host, machine, path } = place(row, None, machine_of)?;
     let content = &row.content;
-    let path = AbsolutePath::parse(&content.path).map_err(|refused| refused.to_string())?;
     let is_elsewhere = (&host, &path) != (&copy.host, &copy.path);
-    let fault = fault_of(copy, content, now);
+    let fault = fault_of(copy.id, copy.fault(), content, now);
     let mut after =
         Copy { host, machine, path, epoch: content.epoch, dtime_s: content.dtime_s, ..copy.clone() };
     if fault.is_none() {
@@ -277,6 +284,26 @@ pub fn take(
     Ok(after)
 }
 
+/// The copy that a row becomes which no copy is known of, and which leads to this place.
+pub fn adopt(
+    id: CopyId,
+    (minidvodb, group, name): (MinidvodbId, &Group, &Name),
+    place: &Place,
+    content: &Content,
+    now: Timestamp,
+) -> Copy {
+    let Place { host, machine, path } = place.clone();
+    let fault = fault_of(id, None, content, now);
+    let state = match content.state.as_str() {
+        "full" => {
+            CopyState::Full { verified: Verified::Adopted, published: None, fault, recopy: None, audit: None }
+        }
+        _ => CopyState::New { fault, publishing: None, taken: Taken::Refuse },
+    };
+    let queued = Copy::queued(id, minidvodb, group.clone(), host, machine, path, name.clone(), now);
+    Copy { state, epoch: content.epoch, dtime_s: content.dtime_s, ..queued }
+}
+
 /// A row has one fault; of a full copy that is to be sent again it may be that sending's.
 fn share_fault(
     fault: Option<FaultState>,
@@ -290,14 +317,19 @@ fn share_fault(
 }
 
 /// The fault that a row shows, with what is known of it here where it is the same.
-fn fault_of(copy: &Copy, content: &Content, now: Timestamp) -> Option<FaultState> {
+fn fault_of(
+    copy: CopyId,
+    known: Option<&FaultState>,
+    content: &Content,
+    now: Timestamp,
+) -> Option<FaultState> {
     let fault = Fault::from_code(content.fault)?;
-    if let Some(known) = copy.fault().filter(|known| known.fault == fault) {
+    if let Some(known) = known.filter(|known| known.fault == fault) {
         return Some(known.clone());
     }
     let class = if content.state == "full" { Class::Person } else { fault.class() };
     let next_try =
-        (class == Class::Retry && fault.scope() == Scope::Copy).then(|| retry::next_try(now, 1, copy.id.0));
+        (class == Class::Retry && fault.scope() == Scope::Copy).then(|| retry::next_try(now, 1, copy.0));
     Some(FaultState { fault, class, next_try })
 }
 
@@ -310,7 +342,6 @@ pub fn is_mass_deletion(gone: u64, synced: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Group, MinidvodbId};
 
     fn machine_of(host: &Host) -> Machine {
         match host.as_str() {
@@ -421,6 +452,19 @@ mod tests {
         let mut unknown = full(copy("ipp022"), Verified::ByHand, 0);
         unknown.epoch = None;
         assert_eq!(conflict(unknown, &faulted(Some(1))), Winner::Database);
+    }
+
+    #[test]
+    fn a_copy_that_is_adopted_is_what_one_that_was_just_queued_would_become() {
+        for (state, fault) in [("new", 0), ("full", 0), ("new", 12), ("full", 252)] {
+            let mut row = row(3, "ipp0222", state, Some(300));
+            row.content.fault = fault;
+            let queued = copy("ipp0222");
+            let of = (queued.minidvodb_id, &queued.group, &queued.name);
+            let place = place(&row, None, machine_of).unwrap();
+            let adopted = adopt(queued.id, of, &place, &row.content, at(400));
+            assert_eq!(Ok(adopted), take(&queued, &row, machine_of, at(400)), "{state} {fault}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! that there is none. The database being away is never an error of a pass.
 
 mod partner;
+mod ready;
 mod settle;
 mod survey;
 
@@ -292,12 +293,23 @@ impl Machines {
     /// Gives the rows the spelling of the hosts that are known: the database takes the others for the same.
     fn spell(&self, rows: &mut [TableRow]) {
         for row in rows {
-            let text = row.content.host.trim_end_matches(' ');
-            let is_known = Host::parse(text).is_ok_and(|host| self.by_host.contains_key(&host));
-            if let Some(host) = self.by_text.get(&text.to_lowercase()).filter(|_| !is_known) {
+            if let Some(host) = self.spelled(&row.content.host) {
                 host.as_str().clone_into(&mut row.content.host);
             }
         }
+    }
+
+    /// The host that is known in another spelling, if this is one.
+    fn spelled(&self, text: &str) -> Option<&Host> {
+        let text = text.trim_end_matches(' ');
+        let is_known = Host::parse(text).is_ok_and(|host| self.by_host.contains_key(&host));
+        self.by_text.get(&text.to_lowercase()).filter(|_| !is_known)
+    }
+
+    /// Notes a host that only the database knows.
+    fn meet(&mut self, host: &Host) {
+        self.by_text.entry(host.as_str().to_lowercase()).or_insert_with(|| host.clone());
+        self.by_host.entry(host.clone()).or_insert_with(|| host.default_machine());
     }
 
     fn get(&self, host: &Host) -> Machine {

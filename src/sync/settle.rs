@@ -4,27 +4,27 @@
 //! remembered only after the server has kept it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use super::ready::Ready;
 use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, Report, Stopped};
 use crate::database::{Database, Trouble};
 use crate::error::Result;
-use crate::ledger::{Change, Failure, Ledger, Look as _};
+use crate::ledger::{Adopted, Change, Failure, Ledger, Look as _, Mark, Noted};
 use crate::model::{
-    AbsolutePath, Content, Copy, CopyId, Group, Host, HostRecord, LogEntry, MinidvodbId, Name, Stray,
-    TableRow,
+    Content, Copy, CopyId, Host, HostRecord, LogEntry, Minidvodb, MinidvodbId, Stray, TableRow,
 };
 use crate::pass::Context;
 use crate::plan::merge::{self, Step, Winner};
 
 /// So many minidvodbs are settled in one transaction.
-pub(super) const AT_ONCE: usize = 5000;
+pub(super) const AT_ONCE: usize = 10_000;
+/// What was written of so many such parts is noted together.
+const NOTED_TOGETHER: usize = 4;
 /// So many rows are inserted by one statement.
 const ROWS_AT_ONCE: usize = 1000;
-/// So many rows become copies at once: few enough to stay in the processor's caches.
-const ADOPTED_AT_ONCE: usize = 4000;
 /// Why the copies of a minidvodb stay here.
 pub(super) const ABSENT: &str = "minidvodbRun does not have it, so copies of it stay here";
 /// A transaction that met another one is tried so often.
@@ -37,16 +37,20 @@ pub(super) struct Write {
     /// The row to change; none for a new one.
     row: Option<u64>,
     content: Content,
+    /// What tells whether the copy has changed since.
+    mark: Mark,
 }
 
 impl Write {
     fn of(copy: &Copy, row: Option<u64>) -> Self {
-        Self { copy: copy.id, minidvodb: copy.minidvodb_id, row, content: Content::of(copy) }
+        let content = Content::of(copy);
+        Self { copy: copy.id, minidvodb: copy.minidvodb_id, row, content, mark: Mark::NONE }
     }
 }
 
 /// Settles minidvodbs, which are in order; where rows are gone, their copies are taken away only of those in
-/// `to_bury`, which the guard has agreed to. What the server has kept of some is noted while it writes the next.
+/// `to_bury`, which the guard has agreed to. While the server writes some, what it has kept of those before is noted,
+/// and those behind are looked at.
 pub(super) fn settle_all(
     context: &Context,
     database: &mut Database,
@@ -55,18 +59,15 @@ pub(super) fn settle_all(
     report: &mut Report,
 ) -> Result<(), Stopped> {
     thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(1);
         let ledger = &context.ledger;
-        let noting = scope.spawn(move || {
-            let mut news = Vec::new();
-            for written in receiver {
-                news.extend(note(ledger, written)?);
-            }
-            Ok(news)
-        });
+        let (sender, to_note) = sync_channel(NOTED_TOGETHER);
+        let noting = scope.spawn(move || note_all(ledger, &to_note));
+        let (foreseer, foreseen) = sync_channel(1);
+        scope.spawn(move || foresee(ledger, minidvodbs, &foreseer));
         let mut settle_next = |minidvodbs: &[u64]| -> Result<bool, Stopped> {
             context.check_stop()?;
-            let (more, written) = settle_there(context, database, minidvodbs, to_bury)?;
+            let foreseen = foreseen.recv().unwrap_or(Ok(None))?;
+            let (more, written) = settle_there(context, database, minidvodbs, to_bury, foreseen)?;
             report.add(more);
             // Whoever notes no more says why.
             Ok(sender.send(written).is_ok())
@@ -80,12 +81,49 @@ pub(super) fn settle_all(
             }
         };
         drop(sender);
+        drop(foreseen);
         let noted: Result<Vec<String>> =
             noting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         settled?;
         report.notes.extend(noted?);
         Ok(())
     })
+}
+
+/// Notes what the server has kept, as it comes: what waits already, together.
+fn note_all(ledger: &Ledger, to_note: &Receiver<Written>) -> Result<Vec<String>> {
+    let mut news = Vec::new();
+    while let Ok(mut written) = to_note.recv() {
+        for more in to_note.try_iter().take(NOTED_TOGETHER) {
+            written.rows.extend(more.rows);
+            written.absent.extend(more.absent);
+        }
+        news.extend(note(ledger, written)?);
+    }
+    Ok(news)
+}
+
+/// Looks what there is to write of minidvodbs whose copies have met no row yet, if there is no row there, either:
+/// that costs more than all else which is done while their rows are locked. A copy that changes meanwhile stays one
+/// that the database does not have as it is here.
+fn foresee(ledger: &Ledger, minidvodbs: &[u64], sender: &SyncSender<Result<Option<Vec<Write>>>>) {
+    for some in minidvodbs.chunks(AT_ONCE) {
+        let kept = ledger.read(|ledger| ledger.copies_without_rows(some));
+        let copies = kept.and_then(|kept| kept.map(|kept| ledger.read_copies(&kept)).transpose());
+        let writes = copies.map(|copies| first_writes(&copies?));
+        // Whoever settles no more says why.
+        if sender.send(writes).is_err() {
+            return;
+        }
+    }
+}
+
+/// The rows of copies that have met none; none where one lacks its epoch, which the ledger must know first.
+fn first_writes(copies: &[(Copy, Mark)]) -> Option<Vec<Write>> {
+    let write = |(copy, mark): &(Copy, Mark)| {
+        copy.epoch.is_some().then(|| Write { mark: *mark, ..Write::of(copy, None) })
+    };
+    copies.iter().map(write).collect()
 }
 
 /// The same for some minidvodbs, in one transaction of the database.
@@ -95,7 +133,7 @@ pub(super) fn settle(
     minidvodbs: &[u64],
     to_bury: &BTreeSet<u64>,
 ) -> Result<Report, Stopped> {
-    let (mut report, written) = settle_there(context, database, minidvodbs, to_bury)?;
+    let (mut report, written) = settle_there(context, database, minidvodbs, to_bury, None)?;
     report.notes.extend(note(&context.ledger, written)?);
     Ok(report)
 }
@@ -106,10 +144,11 @@ fn settle_there(
     database: &mut Database,
     minidvodbs: &[u64],
     to_bury: &BTreeSet<u64>,
+    mut foreseen: Option<Vec<Write>>,
 ) -> Result<(Report, Written), Stopped> {
     let mut report = Report::default();
     for _ in 1..TRIES {
-        match settle_once(context, database, minidvodbs, to_bury, &mut report) {
+        match settle_once(context, database, minidvodbs, to_bury, foreseen.take(), &mut report) {
             Err(Stopped::Trouble(Trouble::Busy(_))) => database.roll_back()?,
             Err(Stopped::Error(error)) => {
                 let _ = database.roll_back();
@@ -118,7 +157,7 @@ fn settle_there(
             other => return other.map(|written| (report, written)),
         }
     }
-    let written = settle_once(context, database, minidvodbs, to_bury, &mut report)?;
+    let written = settle_once(context, database, minidvodbs, to_bury, None, &mut report)?;
     Ok((report, written))
 }
 
@@ -127,14 +166,20 @@ fn settle_once(
     database: &mut Database,
     minidvodbs: &[u64],
     to_bury: &BTreeSet<u64>,
+    foreseen: Option<Vec<Write>>,
     report: &mut Report,
 ) -> Result<Written, Stopped> {
     database.begin_writing()?;
     let mut rows = by_minidvodb(database.copies_of(minidvodbs, true)?);
-    for &id in minidvodbs {
-        rows.entry(id).or_default();
-    }
-    let writes = take(context, rows, to_bury, report)?;
+    let writes = match foreseen.filter(|_| rows.is_empty()) {
+        Some(writes) => writes,
+        None => {
+            for &id in minidvodbs {
+                rows.entry(id).or_default();
+            }
+            take(context, rows, to_bury, report)?
+        }
+    };
     let written = write(database, writes, report)?;
     database.commit()?;
     Ok(written)
@@ -145,7 +190,8 @@ fn note(ledger: &Ledger, Written { rows, absent }: Written) -> Result<Vec<String
     if rows.is_empty() && absent.is_empty() {
         return Ok(Vec::new());
     }
-    ledger.write(|change| {
+    let noted = Noted::of(rows);
+    ledger.write_much(|change| {
         let mut news = Vec::new();
         for &minidvodb_id in &absent {
             let stray = Stray { minidvodb_id, row_id: 0, host: String::new(), why: ABSENT.to_owned() };
@@ -153,7 +199,7 @@ fn note(ledger: &Ledger, Written { rows, absent }: Written) -> Result<Vec<String
                 news.push(stray.to_string());
             }
         }
-        change.put_all_synced(rows)?;
+        change.put_all_synced(&noted?)?;
         Ok(news)
     })
 }
@@ -189,25 +235,25 @@ pub(super) fn take_alone(
     })?)
 }
 
-/// Takes in the rows of minidvodbs that no copy is known of, which are in the order of the minidvodbs. Gives the
-/// rows back where something is known of one in between: another process has been here.
-pub(super) fn take_first<'m>(
-    context: &Context,
-    rows: Vec<TableRow>,
-    minidvodb_of: impl Fn(MinidvodbId) -> Option<(&'m Group, &'m Name)>,
-    not_taken: &HashMap<u64, String>,
-    report: &mut Report,
-) -> Result<Option<Vec<TableRow>>, Stopped> {
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
-    let ids = first.minidvodb_id.0..=last.minidvodb_id.0;
-    Ok(context.ledger.write(|change| {
-        if !change.has_no_copies_of(ids)? {
-            return Ok(Some(rows));
+/// Writes down copies that rows have become, which were made ready without the ledger; false, and nothing is done,
+/// where that is not the ledger's state any more: another process has been here.
+pub(super) fn take_ready(context: &Context, ready: &Ready, report: &mut Report) -> Result<bool, Stopped> {
+    let Some(ids) = ready.minidvodbs() else { return Ok(true) };
+    Ok(context.ledger.write_much(|change| {
+        let machines = Machines::of(change)?;
+        if !change.has_no_copies_of(ids)?
+            || !ready.hosts.iter().all(|host| host.is_still(&machines))
+            || !change.give_copy_ids(ready.first, ready.count())
+        {
+            return Ok(false);
         }
+        ready.adopted.iter().try_for_each(|adopted| change.put_adopted(adopted))?;
         let mut taking = Taking::begin(change, context.now(), None)?;
-        taking.first(rows, minidvodb_of, not_taken)?;
+        ready.hosts.iter().try_for_each(|host| taking.meet_host(&host.place.host))?;
+        ready.left.iter().try_for_each(|(id, left)| taking.leave(*id, left))?;
         report.add(taking.report);
-        Ok(None)
+        report.came += ready.count();
+        Ok(true)
     })?)
 }
 
@@ -273,10 +319,7 @@ impl<'a, 't> Taking<'a, 't> {
             match step {
                 Step::Adopt(row) => {
                     let Some(minidvodb) = &minidvodb else { continue };
-                    let (id, name) = (minidvodb.id, minidvodb.folder_name()?);
-                    if let Some(copy) = self.adopted(id, (&minidvodb.group, &name), &row, &mut left)? {
-                        self.change.put_adopted(&[(copy, row)])?;
-                    }
+                    self.adopt(minidvodb, row, &mut left)?;
                 }
                 Step::Remember(id, row) => {
                     if let Some(copy) = self.change.copy(id)? {
@@ -305,94 +348,36 @@ impl<'a, 't> Taking<'a, 't> {
         self.leave(id, &left)
     }
 
-    /// The rows of minidvodbs that no copy is known of become copies, all at once.
-    fn first<'m>(
-        &mut self,
-        rows: Vec<TableRow>,
-        minidvodb_of: impl Fn(MinidvodbId) -> Option<(&'m Group, &'m Name)>,
-        not_taken: &HashMap<u64, String>,
-    ) -> Result<(), Failure> {
-        let mut adopted = Vec::with_capacity(ADOPTED_AT_ONCE + 1);
-        let mut rows = rows.into_iter().peekable();
-        while let Some(row) = rows.next() {
-            let id = row.minidvodb_id;
-            let mut of_one = vec![row];
-            while let Some(more) = rows.next_if(|row| row.minidvodb_id == id) {
-                of_one.push(more);
-            }
-            let (minidvodb, not_taken) = (minidvodb_of(id), not_taken.get(&id.0).map(String::as_str));
-            if minidvodb.is_none() && not_taken.is_none() {
-                continue;
-            }
-            self.machines.spell(&mut of_one);
-            let mut left = Vec::new();
-            for step in merge::merge(of_one, &[], not_taken, |host| self.machines.get(host)) {
-                match (step, minidvodb) {
-                    (Step::Adopt(row), Some(minidvodb)) => {
-                        let copy = self.adopted(id, minidvodb, &row, &mut left)?;
-                        adopted.extend(copy.map(|copy| (copy, row)));
-                    }
-                    (Step::Leave(stray), _) => left.push(stray),
-                    _ => {}
-                }
-            }
-            if !left.is_empty() {
-                self.leave(id.0, &left)?;
-            }
-            if adopted.len() >= ADOPTED_AT_ONCE {
-                self.change.put_adopted(&adopted)?;
-                adopted.clear();
-            }
-        }
-        self.change.put_adopted(&adopted)
-    }
-
-    /// The copy that a row becomes, if it can be one.
-    fn adopted(
-        &mut self,
-        minidvodb: MinidvodbId,
-        (group, name): (&Group, &Name),
-        row: &TableRow,
-        left: &mut Vec<Stray>,
-    ) -> Result<Option<Copy>, Failure> {
-        let legal = Host::parse(&row.content.host)
-            .and_then(|host| Ok((host, AbsolutePath::parse(&row.content.path)?)));
-        let (host, path) = match legal {
-            Ok(legal) => legal,
-            Err(refused) => {
-                left.push(Stray::of(row, refused.to_string()));
-                return Ok(None);
+    /// A row becomes a copy, if it can be one.
+    fn adopt(&mut self, minidvodb: &Minidvodb, row: TableRow, left: &mut Vec<Stray>) -> Result<(), Failure> {
+        let place = match merge::place(&row, None, |host| self.machines.get(host)) {
+            Ok(place) => place,
+            Err(why) => {
+                left.push(Stray::of(&row, why));
+                return Ok(());
             }
         };
-        let machine = self.machines.get(&host);
-        let id = self.change.next_copy_id();
-        let queued = Copy::queued(id, minidvodb, group.clone(), host, machine, path, name.clone(), self.now);
-        match merge::take(&queued, row, |host| self.machines.get(host), self.now) {
-            Ok(copy) => {
-                self.meet_host(&copy)?;
-                self.report.came += 1;
-                Ok(Some(copy))
-            }
-            Err(why) => {
-                left.push(Stray::of(row, why));
-                Ok(None)
-            }
-        }
+        let (id, name) = (self.change.next_copy_id(), minidvodb.folder_name()?);
+        let of = (minidvodb.id, &minidvodb.group, &name);
+        let copy = merge::adopt(id, of, &place, &row.content, self.now);
+        self.meet_host(&copy.host)?;
+        self.report.came += 1;
+        self.change.put_adopted(&Adopted::of(&[(copy, row)])?)
     }
 
     /// A host that only the database knows is named once, and then known, and off.
-    fn meet_host(&mut self, copy: &Copy) -> Result<(), Failure> {
-        if self.met.contains(&copy.host) {
+    fn meet_host(&mut self, host: &Host) -> Result<(), Failure> {
+        if self.met.contains(host) {
             return Ok(());
         }
-        self.met.insert(copy.host.clone());
-        if self.change.host(&copy.host)?.is_some() {
+        self.met.insert(host.clone());
+        if self.change.host(host)?.is_some() {
             return Ok(());
         }
-        let record = HostRecord::unknown(copy.host.clone());
+        let record = HostRecord::unknown(host.clone());
         self.report.notes.push(format!(
             "host {} of the database is new here, and taken for machine {}: if that machine has another name, type `minidvodbcopy host add {} --machine NAME`, then `host del {}` if it is not to be served",
-            copy.host, record.machine, copy.host, copy.host
+            host, record.machine, host, host
         ));
         self.change.put_host(&record)
     }
@@ -407,7 +392,7 @@ impl<'a, 't> Taking<'a, 't> {
                 return Ok(false);
             }
         };
-        self.meet_host(&after)?;
+        self.meet_host(&after.host)?;
         let stays = (&after.host, &after.path) == (&copy.host, &copy.path)
             && after.is_to_be_made() == copy.is_to_be_made();
         if !stays && copy.is_to_be_made() {
@@ -500,7 +485,7 @@ impl<'a, 't> Taking<'a, 't> {
 /// What the database has kept, and the minidvodbs that it does not know.
 #[derive(Default)]
 struct Written {
-    rows: Vec<(CopyId, TableRow)>,
+    rows: Vec<(CopyId, TableRow, Mark)>,
     absent: Vec<u64>,
 }
 
@@ -512,25 +497,43 @@ fn write(database: &mut Database, writes: Vec<Write>, report: &mut Report) -> Re
     for write in updates {
         one(database, write, &mut written, report)?;
     }
+    insert(database, inserts, &mut written, report)?;
+    report.went += written.rows.len() as u64;
+    Ok(written)
+}
+
+/// Writes new rows.
+fn insert(
+    database: &mut Database,
+    inserts: Vec<Write>,
+    written: &mut Written,
+    report: &mut Report,
+) -> Result<(), Stopped> {
+    if let Some(first) = database.load_all(&rows_of(&inserts))? {
+        written.rows.extend(ids_of(database, first, inserts)?);
+        return Ok(());
+    }
     let mut inserts = inserts.into_iter();
     loop {
         let some: Vec<Write> = inserts.by_ref().take(ROWS_AT_ONCE).collect();
         if some.is_empty() {
-            break;
+            return Ok(());
         }
-        match database.insert_all(some.iter().map(|write| (write.minidvodb, &write.content))) {
+        match database.insert_all(&rows_of(&some)) {
             Ok(first) => written.rows.extend(ids_of(database, first, some)?),
             // One of them is refused: which one, and why, shows when each is sent alone.
             Err(Trouble::Row(_) | Trouble::NoMinidvodb) => {
                 for write in some {
-                    one(database, write, &mut written, report)?;
+                    one(database, write, written, report)?;
                 }
             }
             Err(trouble) => return Err(trouble.into()),
         }
     }
-    report.went += written.rows.len() as u64;
-    Ok(written)
+}
+
+fn rows_of(writes: &[Write]) -> Vec<(MinidvodbId, &Content)> {
+    writes.iter().map(|write| (write.minidvodb, &write.content)).collect()
 }
 
 /// Writes one row.
@@ -540,13 +543,13 @@ fn one(
     written: &mut Written,
     report: &mut Report,
 ) -> Result<(), Stopped> {
-    let Write { copy, minidvodb, row, content } = write;
+    let Write { copy, minidvodb, row, content, mark } = write;
     let outcome = match row {
         Some(id) => database.update(id, &content).map(|()| id),
         None => database.insert(minidvodb, &content),
     };
     match outcome {
-        Ok(id) => written.rows.push((copy, TableRow { id, minidvodb_id: minidvodb, content })),
+        Ok(id) => written.rows.push((copy, TableRow { id, minidvodb_id: minidvodb, content }, mark)),
         Err(Trouble::NoMinidvodb) => written.absent.push(minidvodb.0),
         Err(Trouble::Row(why)) => {
             let what = row.map_or_else(|| "a row for it".to_owned(), |id| format!("row {id}"));
@@ -563,18 +566,18 @@ fn ids_of(
     database: &mut Database,
     first: u64,
     writes: Vec<Write>,
-) -> Result<Vec<(CopyId, TableRow)>, Stopped> {
+) -> Result<Vec<(CopyId, TableRow, Mark)>, Stopped> {
     let mut ids: HashMap<(u64, String), u64> = HashMap::with_capacity(writes.len());
     for (row, minidvodb, host) in database.pairs_from(first)? {
         // The newest of a pair: an older one would have been seen before.
         let id = ids.entry((minidvodb, host)).or_default();
         *id = row.max(*id);
     }
-    let rows = writes.into_iter().filter_map(|Write { copy, minidvodb, content, .. }| {
+    let rows = writes.into_iter().filter_map(|Write { copy, minidvodb, content, mark, .. }| {
         let pair = (minidvodb.0, content.host);
         let id = *ids.get(&pair)?;
         let content = Content { host: pair.1, ..content };
-        Some((copy, TableRow { id, minidvodb_id: minidvodb, content }))
+        Some((copy, TableRow { id, minidvodb_id: minidvodb, content }, mark))
     });
     Ok(rows.collect())
 }

@@ -8,12 +8,14 @@ mod first;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use jiff::Timestamp;
 
 use super::settle::{self, ABSENT};
 use super::{Machines, Manner, Met, Report, Stopped, groups_of};
-use crate::database::{Database, RunRow};
+use crate::database::{Database, RunRow, Trouble};
 use crate::error::Result;
 use crate::ledger::{Failure, Imported, Look, Snapshot};
 use crate::model::{
@@ -26,7 +28,7 @@ use crate::plan::merge::{self, Known, Step};
 /// So many rows are read at once, from at most so many ranges of ids; where they are written down at once, more,
 /// because an index that is not in their order is then written over less often.
 const ROWS_AT_ONCE: u64 = 20_000;
-const ROWS_TAKEN_AT_ONCE: u64 = 100_000;
+const ROWS_TAKEN_AT_ONCE: u64 = 50_000;
 const RANGES_AT_ONCE: usize = 100;
 /// So many minidvodbs are asked for by their ids at once.
 const IDS_AT_ONCE: usize = 1000;
@@ -263,31 +265,41 @@ impl Looking<'_> {
         buckets: &BTreeSet<u64>,
         sums: &Buckets,
     ) -> Result<(), Stopped> {
-        let groups = self.groups;
-        let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
-        for ranges in parts(buckets, RUN, sums, self.rows_at_once()) {
-            self.context.check_stop()?;
-            let mut runs = Vec::new();
-            database.each_run(&names, &ranges, |run| runs.push(run))?;
-            let mut seen: HashSet<u64> =
-                runs.iter().map(|run| run.natural_id().unwrap_or_default()).collect();
-            self.take_runs(&runs)?;
-            let unseen = self.unseen_minidvodbs(&ranges, &seen)?;
-            for ids in unseen.chunks(IDS_AT_ONCE) {
-                let mut runs = Vec::new();
-                database.each_run_of(ids, |run| runs.push(run))?;
-                seen.extend(runs.iter().map(|run| run.natural_id().unwrap_or_default()));
+        let names: Vec<&str> = self.groups.iter().map(Group::as_str).collect();
+        let parts = parts(buckets, RUN, sums, self.rows_at_once());
+        let (mut unseen, mut absent) = (Vec::new(), HashSet::new());
+        // While some are looked at, the next ones are read.
+        thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(1);
+            let (names, parts, database) = (&names, &parts, &mut *database);
+            let reader = scope.spawn(move || read_runs(database, names, parts, &sender));
+            let looked = receiver.into_iter().zip(parts).try_for_each(|(runs, ranges)| {
+                self.context.check_stop()?;
+                let seen: HashSet<u64> = runs.iter().filter_map(RunRow::natural_id).collect();
                 self.take_runs(&runs)?;
-            }
-            let absent: Vec<u64> = unseen.into_iter().filter(|id| !seen.contains(id)).collect();
-            self.leave_absent(&absent)?;
-            let old = self.old_absent(&ranges, &seen)?;
-            for ids in old.chunks(IDS_AT_ONCE) {
-                database.each_run_of(ids, |run| seen.extend(u64::try_from(run.id)))?;
-            }
-            self.drop_old_strays(&ranges, &seen)?;
+                unseen.extend(self.unseen_minidvodbs(ranges, &seen)?);
+                absent.extend(self.old_absent(ranges, &seen)?);
+                Ok::<(), Stopped>(())
+            });
+            let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            looked.and_then(|()| Ok(read?))
+        })?;
+        for ids in unseen.chunks(IDS_AT_ONCE) {
+            let mut runs = Vec::new();
+            database.each_run_of(ids, |run| runs.push(run))?;
+            let seen: HashSet<u64> = runs.iter().filter_map(RunRow::natural_id).collect();
+            self.take_runs(&runs)?;
+            let gone: Vec<u64> = ids.iter().filter(|id| !seen.contains(id)).copied().collect();
+            self.leave_absent(&gone)?;
+            absent.retain(|id| !seen.contains(id));
         }
-        Ok(())
+        let old: Vec<u64> = absent.iter().copied().collect();
+        for ids in old.chunks(IDS_AT_ONCE) {
+            database.each_run_of(ids, |run| {
+                absent.remove(&run.natural_id().unwrap_or_default());
+            })?;
+        }
+        self.drop_old_strays(&parts, &absent)
     }
 
     fn unseen_minidvodbs(&self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<Vec<u64>, Stopped> {
@@ -334,13 +346,13 @@ impl Looking<'_> {
         Ok(absent.into_iter().filter(is_read).collect())
     }
 
-    /// Strays of minidvodbRun whose rows can be taken now, or are gone.
-    fn drop_old_strays(&mut self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<(), Stopped> {
+    /// Strays of minidvodbRun whose rows can be taken now, or are gone; but not those `absent` still.
+    fn drop_old_strays(&mut self, parts: &[Vec<Range<u64>>], absent: &HashSet<u64>) -> Result<(), Stopped> {
         let strays = self.context.ledger.read(|ledger| ledger.strays())?;
         for stray in strays.into_iter().filter(|stray| stray.row_id == 0) {
             let id = stray.minidvodb_id;
-            let is_read = ranges.iter().any(|range| range.contains(&id));
-            let stays = self.not_taken.contains_key(&id) || (stray.why == ABSENT && !seen.contains(&id));
+            let is_read = parts.iter().flatten().any(|range| range.contains(&id));
+            let stays = self.not_taken.contains_key(&id) || (stray.why == ABSENT && absent.contains(&id));
             if is_read && !stays {
                 self.strays.gone.push(stray);
             }
@@ -395,7 +407,7 @@ impl Looking<'_> {
 
     /// Notes why a minidvodb can't be taken.
     fn refuse(&mut self, id: u64, why: &str) -> Stray {
-        self.not_taken.insert(id, format!("its minidvodb {id} is not taken: {why}"));
+        self.not_taken.insert(id, why_refused(id, why));
         let why = format!("its row of minidvodbRun is not taken: {why}");
         Stray { minidvodb_id: id, row_id: 0, host: String::new(), why }
     }
@@ -580,6 +592,28 @@ impl Looking<'_> {
         });
         keys.map(sum).chain(copies).collect()
     }
+}
+
+/// Reads the minidvodbs of some groups in one part of the ids after the other, until nobody wants more.
+fn read_runs(
+    database: &mut Database,
+    groups: &[&str],
+    parts: &[Vec<Range<u64>>],
+    sender: &SyncSender<Vec<RunRow>>,
+) -> Result<(), Trouble> {
+    for ranges in parts {
+        let mut runs = Vec::new();
+        database.each_run(groups, ranges, |run| runs.push(run))?;
+        if sender.send(runs).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Why the rows of a minidvodb that can't be taken can't be, either.
+fn why_refused(minidvodb: u64, why: &str) -> String {
+    format!("its minidvodb {minidvodb} is not taken: {why}")
 }
 
 /// A row that belongs to no minidvodb.

@@ -266,3 +266,42 @@ fn a_first_sync_killed_at_any_statement_is_made_good_by_the_next_one() {
         }
     }
 }
+
+/// So many copies here that their rows go as lines of a file, and none of them there.
+fn many_rows_to_come() -> Stage {
+    let site = Site::new();
+    site.add_target();
+    site.add_bare(1, MANY);
+    let proxy = site.add_proxy();
+    site.ok(&["sync"]);
+    proxy.cut_before(1);
+    site.ok(&["stage", "off", "load"]);
+    site.ok(&["run"]);
+    site.ok(&["stage", "on", "load"]);
+    proxy.mend();
+    Stage::remember(site, proxy)
+}
+
+const MANY: u64 = 600;
+
+#[test]
+fn a_push_of_many_rows_killed_at_any_statement_is_made_good_by_the_next_one() {
+    let stage = many_rows_to_come();
+    let site = &stage.site;
+    let statements = stage.count(&["sync"]);
+    let said = stage.proxy.statements();
+    assert!(said.iter().any(|statement| statement.starts_with("LOAD DATA LOCAL")), "{said:#?}");
+    assert!(!said.iter().any(|statement| statement.starts_with("INSERT")), "{said:#?}");
+    for blow in [Blow::KillBefore, Blow::KillAfter, Blow::CutAfter] {
+        for n in 1..=statements {
+            stage.hurt(&["sync"], blow, n);
+            site.ok(&["sync"]);
+            let what = format!("{blow:?} at {n} of {statements}");
+            let pairs = "SELECT COUNT(DISTINCT minidvodb_id, destination_host) FROM minidvodbCopy";
+            assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), MANY, "{what}");
+            assert_eq!(site.ipp.number(pairs), MANY, "{what}");
+            assert_eq!(site.conflicts(), 0, "{what}: {:#?}", site.log());
+            site.expect_in_step();
+        }
+    }
+}

@@ -309,3 +309,56 @@ fn the_sums_of_a_first_sync_are_those_that_the_server_makes() {
     let ran = site.ok(&["sync"]);
     assert!(ran.stdout.contains("1 changed here"), "{}", ran.stdout);
 }
+
+/// So many rows go as lines of a file.
+const MANY: u64 = 700;
+
+#[test]
+fn a_server_that_takes_no_lines_gets_many_rows_all_the_same() {
+    let extra = vec!["--local-infile=0".to_owned()];
+    let site = Site::of(World::new(), Ipp::own(MariaDbOptions { extra, ..MariaDbOptions::default() }));
+    site.add_bare(1, MANY);
+    site.add_target();
+    let proxy = site.add_proxy();
+    site.queue();
+    let said = proxy.statements();
+    let count = |verb: &str| said.iter().filter(|statement| statement.starts_with(verb)).count();
+    assert_eq!((count("LOAD"), count("INSERT")), (1, 1), "{said:#?}");
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), MANY);
+    site.expect_in_step();
+}
+
+#[test]
+fn a_row_that_is_refused_hinders_no_other_of_many() {
+    let site = Site::new();
+    site.add_bare(1, MANY);
+    site.add_target();
+    // As lines, the server would pass over it with a warning.
+    site.ipp.sql("ALTER TABLE minidvodbCopy ADD CONSTRAINT no_77 CHECK (minidvodb_id <> 77)");
+    site.ok(&["stage", "off", "load"]);
+    site.ok(&["run"]);
+    let ran = site.run(&["sync"]);
+    assert!(format!("{ran:?}").contains("of minidvodb 77: a row for it is refused"), "{ran:?}");
+    let missing = "SELECT COUNT(*) FROM minidvodbCopy WHERE minidvodb_id = 77";
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), MANY - 1);
+    assert_eq!(site.ipp.number(missing), 0);
+    site.ipp.sql("ALTER TABLE minidvodbCopy DROP CONSTRAINT no_77");
+    site.sync();
+    site.expect_in_step();
+}
+
+#[test]
+fn nothing_is_cut_where_a_column_is_too_narrow_for_many_rows() {
+    let site = Site::new();
+    site.add_bare(1, MANY);
+    site.add_target();
+    site.ipp.sql("ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR(4) NOT NULL");
+    site.ok(&["stage", "off", "load"]);
+    site.ok(&["run"]);
+    let ran = site.run(&["sync"]);
+    assert!(format!("{ran:?}").contains("is refused"), "{ran:?}");
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), 0);
+    site.ipp.sql("ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR(255) NOT NULL");
+    site.sync();
+    site.expect_in_step();
+}

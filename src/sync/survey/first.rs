@@ -4,17 +4,18 @@
 //! Invariant: only what nothing is known of is taken in this way; where another process has been quicker, its
 //! rows go the way of all others.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::{
     COPY, Looking, PROCESSED, RUN, Read, Stopped, TableRow, by_minidvodb, minidvodb_of, of_nothing,
-    take_minidvodbs,
+    take_minidvodbs, why_refused,
 };
 use crate::database::{Database, Seen, Trouble};
-use crate::ledger::{Failure, Look as _, Snapshot};
-use crate::model::{Buckets, Group, Minidvodb, MinidvodbId, Name};
-use crate::sync::settle;
+use crate::ledger::{Failure, Look as _, NewMinidvodbs, Snapshot};
+use crate::model::{Buckets, Group, Minidvodb};
+use crate::sync::ready::{Preparing, Ready};
+use crate::sync::{Machines, settle};
 
 /// So many rows are written down at once.
 const ROWS_AT_ONCE: usize = 50_000;
@@ -81,42 +82,29 @@ impl Gathering<'_> {
     }
 }
 
-/// The minidvodbs that were taken, as their copies need them.
-#[derive(Default)]
-struct TakenIn {
-    groups: Vec<Group>,
-    /// By id: the place of the group, and the folder's name.
-    minidvodbs: Vec<(u64, usize, Name)>,
-}
-
-impl TakenIn {
-    fn add(&mut self, minidvodb: &Minidvodb) -> Result<(), Failure> {
-        let place = self.groups.iter().position(|group| *group == minidvodb.group);
-        let place = place.unwrap_or_else(|| {
-            self.groups.push(minidvodb.group.clone());
-            self.groups.len() - 1
-        });
-        self.minidvodbs.push((minidvodb.id.0, place, minidvodb.folder_name()?));
-        Ok(())
-    }
-
-    fn get(&self, id: MinidvodbId) -> Option<(&Group, &Name)> {
-        let at = self.minidvodbs.binary_search_by_key(&id.0, |(id, ..)| *id).ok()?;
-        let (_, group, name) = self.minidvodbs.get(at)?;
-        Some((self.groups.get(*group)?, name))
-    }
+/// What was read, ready to be written down.
+enum Made {
+    Minidvodbs(Vec<Minidvodb>, NewMinidvodbs),
+    Copies(Ready),
+    WithoutMinidvodb(Vec<(u64, String)>),
+    /// Minidvodbs that can't be taken, and why.
+    Refused(Vec<(u64, String)>),
 }
 
 impl Looking<'_> {
-    /// Reads everything, and takes it in.
+    /// Reads everything in one thread, makes it ready in another one, and takes it in.
     pub(super) fn at_everything(&mut self, database: &mut Database) -> Result<Read, Stopped> {
         let groups = self.groups;
+        let (machines, last) =
+            self.context.ledger.read(|ledger| Ok((Machines::of(ledger)?, ledger.last_given()?)))?;
+        let preparing = Preparing::new(machines, last, self.context.now());
         let sums = thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(1);
+            let (sender, rows) = sync_channel(1);
             let reader = scope.spawn(move || read(database, groups, &sender));
-            let mut taken_in = TakenIn::default();
-            // The reader ends when nobody receives any more.
-            let taken = receiver.into_iter().try_for_each(|rows| self.take_in(rows, &mut taken_in));
+            let (sender, made) = sync_channel(1);
+            scope.spawn(move || make(preparing, rows, &sender));
+            // The others end when nobody receives any more.
+            let taken = made.into_iter().try_for_each(|made| self.take_in(made));
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             taken.and_then(|()| Ok(read?.unwrap_or_default()))
         })?;
@@ -127,45 +115,69 @@ impl Looking<'_> {
         Ok((sums, runs, copies))
     }
 
-    fn take_in(&mut self, rows: Rows, taken_in: &mut TakenIn) -> Result<(), Stopped> {
+    fn take_in(&mut self, made: Result<Made, Failure>) -> Result<(), Stopped> {
         self.context.check_stop()?;
-        match rows {
-            Rows::Runs(runs) => self.take_first_runs(runs, taken_in),
-            Rows::Copies(rows) => {
-                let of = |id| taken_in.get(id);
-                match settle::take_first(self.context, rows, of, &self.not_taken, &mut self.report)? {
-                    None => Ok(()),
-                    Some(rows) => self.compare(by_minidvodb(rows)),
-                }
-            }
-            Rows::WithoutMinidvodb(rows) => {
-                self.strays.new.extend(rows.into_iter().map(|(id, host)| of_nothing(id, host)));
-                Ok(())
-            }
-        }
-    }
-
-    fn take_first_runs(&mut self, runs: Vec<Run>, taken_in: &mut TakenIn) -> Result<(), Stopped> {
-        let mut minidvodbs = Vec::with_capacity(runs.len());
-        for run in runs {
-            match run {
-                Ok(minidvodb) => minidvodbs.push(minidvodb),
-                Err((id, why)) => {
+        match made {
+            Ok(Made::Minidvodbs(minidvodbs, new)) => self.take_first_minidvodbs(&minidvodbs, &new),
+            Ok(Made::Copies(ready)) => match settle::take_ready(self.context, &ready, &mut self.report)? {
+                true => Ok(()),
+                false => self.compare(by_minidvodb(ready.rows)),
+            },
+            Ok(Made::Refused(refused)) => {
+                for (id, why) in refused {
                     let stray = self.refuse(id, &why);
                     self.strays.new.push(stray);
                 }
+                Ok(())
             }
+            Ok(Made::WithoutMinidvodb(rows)) => {
+                self.strays.new.extend(rows.into_iter().map(|(id, host)| of_nothing(id, host)));
+                Ok(())
+            }
+            Err(failure) => Ok(self.context.ledger.read(|_| Err(failure))?),
         }
+    }
+
+    fn take_first_minidvodbs(
+        &mut self,
+        minidvodbs: &[Minidvodb],
+        new: &NewMinidvodbs,
+    ) -> Result<(), Stopped> {
         let context = self.context;
-        let are_new = context.ledger.write(|change| {
-            minidvodbs.iter().try_for_each(|minidvodb| taken_in.add(minidvodb))?;
-            change.import_new(&minidvodbs)
-        })?;
-        if !are_new {
-            return Ok(take_minidvodbs(context, &minidvodbs, &mut self.report)?);
+        if !context.ledger.write_much(|change| change.import_new(new))? {
+            return Ok(take_minidvodbs(context, minidvodbs, &mut self.report)?);
         }
         self.report.minidvodbs += minidvodbs.len() as u64;
         Ok(())
+    }
+}
+
+/// Makes rows ready as they come, in a thread of its own.
+fn make(mut preparing: Preparing, rows: Receiver<Rows>, sender: &SyncSender<Result<Made, Failure>>) {
+    for rows in rows {
+        let made = match rows {
+            Rows::Runs(runs) => {
+                let (mut minidvodbs, mut refused) = (Vec::with_capacity(runs.len()), Vec::new());
+                for run in runs {
+                    match run {
+                        Ok(minidvodb) => minidvodbs.push(minidvodb),
+                        Err(of_row) => refused.push(of_row),
+                    }
+                }
+                refused.iter().for_each(|(id, why)| preparing.refuse(*id, why_refused(*id, why)));
+                if !refused.is_empty() && sender.send(Ok(Made::Refused(refused))).is_err() {
+                    return;
+                }
+                preparing.minidvodbs(&minidvodbs).map(|new| Made::Minidvodbs(minidvodbs, new))
+            }
+            Rows::Copies(rows) => preparing.copies(rows).map(Made::Copies),
+            Rows::WithoutMinidvodb(rows) => Ok(Made::WithoutMinidvodb(rows)),
+        };
+        let is_last = made.is_err();
+        // Whoever takes no more says why.
+        if sender.send(made).is_err() || is_last {
+            return;
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! As much of the unencrypted MySQL protocol as it takes to tell statements from the rest.
 //!
 //! Invariant: a message goes out as it came in, byte for byte, except for the server's greeting. It reads and
-//! never writes, knows no sockets, and holds at most one message. `LOAD DATA LOCAL` is beyond it.
+//! never writes, knows no sockets, and holds at most one message. The lines of a `LOAD DATA LOCAL` are within it as
+//! long as they fit into 250 packets: behind those, one would count as a statement.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};

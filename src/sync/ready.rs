@@ -1,0 +1,214 @@
+//! Making what a database has ready for a ledger that knows nothing yet: minidvodbs, and the copies that rows become.
+//!
+//! Invariant: the ledger is not touched, so that a thread of its own can do this. Ids, numbers and hosts are what
+//! the ledger would give as it was in the beginning; whoever writes looks whether that is so still.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use jiff::Timestamp;
+
+use super::Machines;
+use crate::ledger::{ADOPTED_AT_ONCE, Adopted, Failure, NewMinidvodbs};
+use crate::model::{CopyId, Group, Host, Minidvodb, MinidvodbId, Name, Stray, TableRow};
+use crate::plan::merge::{self, Place, Step};
+
+/// Rows that are ready to be written down.
+pub(super) struct Ready {
+    /// They themselves, as they came: for the usual way, where this one is closed.
+    pub(super) rows: Vec<TableRow>,
+    /// The id of the first copy.
+    pub(super) first: CopyId,
+    pub(super) adopted: Vec<Adopted>,
+    /// The hosts of the copies, each once.
+    pub(super) hosts: Vec<Met>,
+    /// The minidvodbs of which rows can't be taken, and those rows.
+    pub(super) left: Vec<(u64, Vec<Stray>)>,
+}
+
+impl Ready {
+    /// The minidvodbs from the first row's to the last one's.
+    pub(super) fn minidvodbs(&self) -> Option<RangeInclusive<u64>> {
+        let (first, last) = self.rows.first().zip(self.rows.last())?;
+        Some(first.minidvodb_id.0..=last.minidvodb_id.0)
+    }
+
+    /// How many copies there are.
+    pub(super) fn count(&self) -> u64 {
+        self.adopted.iter().map(|adopted| adopted.len() as u64).sum()
+    }
+}
+
+/// A host as rows name it, and the place that the last of them led to.
+pub(super) struct Met {
+    host: String,
+    pub(super) place: Place,
+}
+
+impl Met {
+    /// Whether the name still leads to the same host and machine.
+    pub(super) fn is_still(&self, machines: &Machines) -> bool {
+        let host = machines.spelled(&self.host).map_or(self.host.trim_end_matches(' '), Host::as_str);
+        host == self.place.host.as_str() && machines.get(&self.place.host) == self.place.machine
+    }
+}
+
+/// What is known of the minidvodbs and hosts while rows become copies.
+pub(super) struct Preparing {
+    machines: Machines,
+    now: Timestamp,
+    /// The copy's id, and the number of an eligible minidvodb, that were given last.
+    last: (CopyId, u64),
+    groups: Vec<Group>,
+    /// The minidvodbs that were taken, by id: the place of the group, and the folder's name.
+    taken: Vec<(u64, usize, Name)>,
+    /// Why others were not.
+    not_taken: HashMap<u64, String>,
+}
+
+impl Preparing {
+    pub(super) fn new(machines: Machines, last: (CopyId, u64), now: Timestamp) -> Self {
+        let (groups, taken, not_taken) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { machines, now, last, groups, taken, not_taken }
+    }
+
+    /// Minidvodbs, in the order of their ids.
+    pub(super) fn minidvodbs(&mut self, minidvodbs: &[Minidvodb]) -> Result<NewMinidvodbs, Failure> {
+        for minidvodb in minidvodbs {
+            let place = self.groups.iter().position(|group| *group == minidvodb.group);
+            let place = place.unwrap_or_else(|| {
+                self.groups.push(minidvodb.group.clone());
+                self.groups.len() - 1
+            });
+            self.taken.push((minidvodb.id.0, place, minidvodb.folder_name()?));
+        }
+        let new = NewMinidvodbs::of(minidvodbs, self.last.1)?;
+        self.last.1 = new.last_number();
+        Ok(new)
+    }
+
+    /// A minidvodb that can't be taken, and why.
+    pub(super) fn refuse(&mut self, minidvodb: u64, why: String) {
+        self.not_taken.insert(minidvodb, why);
+    }
+
+    /// Rows, in the order of their minidvodbs.
+    pub(super) fn copies(&mut self, rows: Vec<TableRow>) -> Result<Ready, Failure> {
+        let mut becoming = Becoming::new(self, rows.len());
+        let mut rows = rows.into_iter().peekable();
+        while let Some(row) = rows.next() {
+            let id = row.minidvodb_id;
+            if rows.peek().is_none_or(|next| next.minidvodb_id != id) {
+                becoming.alone(row)?;
+                continue;
+            }
+            let mut of_one = vec![row];
+            while let Some(more) = rows.next_if(|row| row.minidvodb_id == id) {
+                of_one.push(more);
+            }
+            becoming.together(of_one)?;
+        }
+        let mut ready = becoming.ready;
+        ready.adopted.iter_mut().for_each(Adopted::finish);
+        // From the next rows on they are known.
+        ready.hosts.iter().for_each(|met| self.machines.meet(&met.place.host));
+        Ok(ready)
+    }
+
+    fn minidvodb(&self, id: MinidvodbId) -> Option<(MinidvodbId, &Group, &Name)> {
+        let at = self.taken.binary_search_by_key(&id.0, |(id, ..)| *id).ok()?;
+        let (_, group, name) = self.taken.get(at)?;
+        Some((id, self.groups.get(*group)?, name))
+    }
+}
+
+/// Rows becoming copies.
+struct Becoming<'p> {
+    preparing: &'p mut Preparing,
+    ready: Ready,
+    /// The host and folder of a row, the host as it is written down, and where they lead: that of most rows.
+    last: Option<(String, String, String, Place)>,
+}
+
+impl<'p> Becoming<'p> {
+    fn new(preparing: &'p mut Preparing, rows: usize) -> Self {
+        let first = CopyId(preparing.last.0.0 + 1);
+        let rows = Vec::with_capacity(rows);
+        let ready = Ready { rows, first, adopted: Vec::new(), hosts: Vec::new(), left: Vec::new() };
+        Self { preparing, ready, last: None }
+    }
+
+    /// The only row of its minidvodb.
+    fn alone(&mut self, mut row: TableRow) -> Result<(), Failure> {
+        let content = &mut row.content;
+        let known = self.last.as_ref().filter(|(host, path, ..)| {
+            (host, path) == (&content.host, &content.path) && matches!(content.state.as_str(), "new" | "full")
+        });
+        let Some((.., host, place)) = known else { return self.together(vec![row]) };
+        if *host != content.host {
+            content.host.clone_from(host);
+        }
+        let place = place.clone();
+        self.adopt(&row, &place)?;
+        self.ready.rows.push(row);
+        Ok(())
+    }
+
+    /// The rows of one minidvodb. One that is neither taken nor refused is of no interest here.
+    fn together(&mut self, rows: Vec<TableRow>) -> Result<(), Failure> {
+        let Some(id) = rows.first().map(|row| row.minidvodb_id) else { return Ok(()) };
+        let not_taken = self.preparing.not_taken.get(&id.0).map(String::as_str);
+        let is_taken = self.preparing.minidvodb(id).is_some();
+        let mut spelled = rows.clone();
+        self.preparing.machines.spell(&mut spelled);
+        self.ready.rows.extend(rows);
+        let mut left = Vec::new();
+        let machines = &self.preparing.machines;
+        let steps = match is_taken || not_taken.is_some() {
+            true => merge::merge(spelled, &[], not_taken, |host| machines.get(host)),
+            false => Vec::new(),
+        };
+        for step in steps {
+            match step {
+                Step::Adopt(row) => {
+                    match merge::place(&row, None, |host| self.preparing.machines.get(host)) {
+                        Ok(place) => self.meet(row, place)?,
+                        Err(why) => left.push(Stray::of(&row, why)),
+                    }
+                }
+                Step::Leave(stray) => left.push(stray),
+                _ => {}
+            }
+        }
+        if !left.is_empty() {
+            self.ready.left.push((id.0, left));
+        }
+        Ok(())
+    }
+
+    /// A row becomes a copy that leads to this place, perhaps as the first one.
+    fn meet(&mut self, row: TableRow, place: Place) -> Result<(), Failure> {
+        self.adopt(&row, &place)?;
+        let came = self.ready.rows.iter().rev().find(|came| came.id == row.id).unwrap_or(&row);
+        let (host, path) = (came.content.host.clone(), came.content.path.clone());
+        if !self.ready.hosts.iter().any(|met| met.host == host) {
+            self.ready.hosts.push(Met { host: host.clone(), place: place.clone() });
+        }
+        self.last = Some((host, path, row.content.host, place));
+        Ok(())
+    }
+
+    fn adopt(&mut self, row: &TableRow, place: &Place) -> Result<(), Failure> {
+        let id = CopyId(self.preparing.last.0.0 + 1);
+        let Some(of) = self.preparing.minidvodb(row.minidvodb_id) else { return Ok(()) };
+        let copy = merge::adopt(id, of, place, &row.content, self.preparing.now);
+        if self.ready.adopted.last().is_none_or(|last| last.len() >= ADOPTED_AT_ONCE) {
+            self.ready.adopted.push(Adopted::default());
+        }
+        if let Some(adopted) = self.ready.adopted.last_mut() {
+            adopted.add(&copy, row)?;
+        }
+        self.preparing.last.0 = id;
+        Ok(())
+    }
+}
