@@ -424,7 +424,7 @@ impl<'p> Run<'_, 'p> {
         destination::list(connection, view, &folder, self.setting(), &self.watch)
     }
 
-    /// Step 4: rsync, with a head start.
+    /// Step 4: rsync, with a head start that mostly leaves it nothing to do.
     fn send(
         &mut self,
         connection: &mut Connection,
@@ -436,8 +436,7 @@ impl<'p> Run<'_, 'p> {
         let staged = destination::make_staging(connection, view, self.place(), self.setting(), &self.watch)?;
         self.enter_with(Phase::Sending, self.to_send_bytes);
         self.write_attempt()?;
-        let folder = destination::staging_folder(self.place());
-        let to = view.below(&folder);
+        let to = view.below(&destination::staging_folder(self.place()));
         let old =
             self.copy.recopy().and(view.published).map(|_| destination::beside_staging(&self.copy.name));
         let old = old.as_deref().filter(|old| !rsync::has_wildcard(old));
@@ -447,24 +446,32 @@ impl<'p> Run<'_, 'p> {
             to: &to,
             manner: Manner::Stage { partial_name, is_suspicious, old },
             bwlimit: self.served.target.bwlimit.as_deref(),
-            wants_checksums: self.served.target.verify == Verify::Quick,
+            wants_checksums: self.served.target.verify == Verify::Quick || old.is_some(),
         };
         let flusher =
             destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
         let head_start = self.head_start(connection, view, &job, lies_there, staged)?;
-        // Where they have come to their end, they have mostly left nothing to do.
-        let is_exact = head_start.end == End::Done
-            && !is_suspicious
-            && old.is_none()
-            && exact::is_exact(connection, view, &folder, source, self.setting(), &self.watch)?;
-        let mut checksums = if is_exact { Checksums::default() } else { self.rsync(connection, &job)? };
         let is_at_once = view.staging.is_none() && old.is_none() && head_start.end != End::Unknown;
-        checksums.add(head_start.checksums);
-        if view.staging.is_some() && !is_exact {
-            let place = self.place();
-            destination::remove_partials(connection, view, place, partial_name, self.setting(), &self.watch)?;
+        // Streams that have come to their end have mostly left nothing to do.
+        let is_sent = head_start.end == End::Done && !is_suspicious && old.is_none();
+        let mut is_exact = is_sent && self.is_exact(connection, view, source)?;
+        let mut checksums = Checksums::default();
+        if !is_exact {
+            checksums = self.rsync(connection, &job)?;
+            if view.staging.is_some() {
+                let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
+                destination::remove_partials(connection, view, place, partial_name, setting, watch)?;
+            }
+            is_exact = old.is_some() && self.is_exact(connection, view, source)?;
         }
+        checksums.add(head_start.checksums);
         Ok(Sent { staged, checksums, flusher, is_at_once, is_exact })
+    }
+
+    /// Whether the staging folder is as the source is, but for what is in its files.
+    fn is_exact(&self, connection: &mut Connection, view: &View, source: &Source) -> Result<bool, Halt> {
+        let folder = destination::staging_folder(self.place());
+        exact::is_exact(connection, view, &folder, source, self.setting(), &self.watch)
     }
 
     /// What is not there at all goes out by streams of its own; rsync does all the rest. A limit of the rate is

@@ -99,9 +99,11 @@ impl Manner<'_> {
             Self::Stage { partial_name, is_suspicious, old } => {
                 let checksum = (is_suspicious || old.is_some()).then(|| "--checksum".to_owned());
                 // Without the window a file would pass for the same whose time differs by less than a second.
-                let link = old
-                    .into_iter()
-                    .flat_map(|old| [format!("--link-dest={old}"), "--modify-window=-1".to_owned()]);
+                // Listed in full, since what was not sent is to be read back, too.
+                let link = old.into_iter().flat_map(|old| {
+                    let words = ["--modify-window=-1", "-i", "-i"].map(str::to_owned);
+                    [format!("--link-dest={old}")].into_iter().chain(words)
+                });
                 let partial = format!("--partial-dir={partial_name}");
                 [partial, "--delete".to_owned(), "--no-whole-file".to_owned()]
                     .into_iter()

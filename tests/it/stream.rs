@@ -398,7 +398,8 @@ fn streams(world: &World) -> usize {
 #[test]
 fn large_files_go_out_over_several_connections_as_many_as_the_target_allows() {
     for (words, expected) in [(&[][..], 3), (&["--streams", "2"], 2), (&["--streams", "1"], 1)] {
-        let world = large_files();
+        let mut world = large_files();
+        let_tar(&mut world, "sleep 2\nexec TAR \"$@\"");
         let there = world.there();
         world.ok(&[&["target", "add", "ThreePi", HOST, there.as_str()], words].concat());
         world.ok(&["run"]).is_silent();
@@ -406,6 +407,14 @@ fn large_files_go_out_over_several_connections_as_many_as_the_target_allows() {
         assert_eq!(streams(&world), expected, "{words:?}");
         assert_eq!(streamed_bytes(&world), [slow::source_bytes(&world, "ThreePi.1")]);
     }
+}
+
+#[test]
+fn what_one_connection_sends_in_a_moment_gets_no_other() {
+    let world = large_files();
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "checksum");
+    assert_eq!(streams(&world), 1);
 }
 
 #[test]
@@ -458,7 +467,7 @@ fn one_stream_of_several_that_breaks_off_is_made_good_by_rsync() {
     let_tar(
         &mut world,
         &format!(
-            "if mkdir {mark} 2>/dev/null; then head -c 9000000 | TAR \"$@\"; exit 2; fi\nexec TAR \"$@\""
+            "sleep 2\nif mkdir {mark} 2>/dev/null; then head -c 9000000 | TAR \"$@\"; exit 2; fi\nexec TAR \"$@\""
         ),
     );
     world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str(), "--verify", "quick"]);

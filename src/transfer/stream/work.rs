@@ -21,7 +21,7 @@ const STREAM_COST_BYTES: u64 = 32 * 1024 * 1024;
 /// It costs both hosts the making of it, and a turn or more: it must have so long to be of use.
 const STREAM_COST: Duration = Duration::from_millis(1000);
 /// How fast it goes is known after this.
-const TRIAL: Duration = Duration::from_millis(300);
+const TRIAL: Duration = Duration::from_millis(500);
 /// Files are given out in lots of about this size, so that neighbours stay together, or one by one.
 const LOT_BYTES: u64 = 4 * 1024 * 1024;
 
