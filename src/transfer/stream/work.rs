@@ -103,14 +103,10 @@ impl Work {
 
     /// Whether another stream beside so many is worth while, by what has gone out so far.
     pub(super) fn wants_another(&self, streams: usize) -> bool {
-        let Some(spent) = self.first_sent.get().map(Instant::elapsed) else { return false };
-        if spent < TRIAL || self.is_given_out() {
-            return false;
-        }
+        let spent = self.first_sent.get().map_or(Duration::ZERO, Instant::elapsed);
         let sent_bytes = self.sent_bytes();
         let left_bytes = self.bytes.saturating_sub(sent_bytes);
-        let needed = STREAM_COST.as_millis() * (streams as u128 + 1);
-        u128::from(left_bytes) * spent.as_millis() > u128::from(sent_bytes) * needed
+        !self.is_given_out() && is_another_worth_while(streams, spent, sent_bytes, left_bytes)
     }
 
     /// The files to send next.
@@ -175,6 +171,12 @@ impl Work {
     }
 }
 
+/// At the rate so far, what is left takes so long that one stream more has the time to be of use.
+fn is_another_worth_while(streams: usize, spent: Duration, sent_bytes: u64, left_bytes: u64) -> bool {
+    let needed = STREAM_COST.as_millis() * (streams as u128 + 1);
+    spent >= TRIAL && u128::from(left_bytes) * spent.as_millis() > u128::from(sent_bytes) * needed
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
@@ -209,6 +211,23 @@ mod tests {
         assert_eq!(lots, ["00003", "00001", "00000 00004 00005", "00006 Images.dat"]);
         assert!(work.is_given_out());
         assert_eq!(work.latest(), Some(&b"00006"[..]));
+    }
+
+    #[test]
+    fn a_connection_more_must_have_the_time_to_be_of_use() {
+        let judge = |streams, spent_ms, sent_bytes, left_bytes| {
+            is_another_worth_while(streams, Duration::from_millis(spent_ms), sent_bytes, left_bytes)
+        };
+        // A hundred megabytes a second, two seconds left, or three.
+        assert!(!judge(1, 1000, 100_000_000, 199_000_000));
+        assert!(judge(1, 1000, 100_000_000, 201_000_000));
+        assert!(!judge(2, 1000, 100_000_000, 299_000_000));
+        assert!(judge(2, 1000, 100_000_000, 301_000_000));
+        // Nothing is known yet, or nothing moves.
+        assert!(!judge(1, 100, 0, u64::MAX));
+        assert!(judge(7, 1000, 0, 1));
+        assert!(!judge(1, 1000, 1, 0));
+        assert!(judge(7, u64::MAX, 1, u64::MAX));
     }
 
     #[test]
