@@ -437,7 +437,8 @@ fn killed_with_several_streams_all_children_go_and_the_next_pass_goes_on_from_wh
     let script = format!("case $1 in -x) sleep 2;; esac\nexec {} \"$@\"\n", slow::real("tar"));
     slow::write_program(&slow_tar, &format!("#!/bin/sh\n{script}"));
     let gate = Gate::around(&world, "tar", &slow_tar, "*' -x '*", &Hold::After);
-    let Met { mut world, gate, pass } = meet_at(world, gate, 3);
+    // The first of the three waits for the others, and sends the folders.
+    let Met { mut world, gate, pass } = meet_at(world, gate, 2);
     let children = processes::descendants(pass.id());
     slow::kill_alone(pass);
     slow::expect_gone(&world, &children, None);
