@@ -424,7 +424,7 @@ impl<'p> Run<'_, 'p> {
         destination::list(connection, view, &folder, self.setting(), &self.watch)
     }
 
-    /// Step 4: rsync, with a head start that mostly leaves it nothing to do.
+    /// Step 4: streams, then rsync unless they have left it nothing to do.
     fn send(
         &mut self,
         connection: &mut Connection,
@@ -454,7 +454,7 @@ impl<'p> Run<'_, 'p> {
         let is_at_once = view.staging.is_none() && old.is_none() && head_start.end != End::Unknown;
         // Streams that have come to their end have mostly left nothing to do.
         let is_sent = head_start.end == End::Done && !is_suspicious && old.is_none();
-        let mut is_exact = is_sent && self.is_exact(connection, view, source)?;
+        let mut is_exact = is_sent && self.is_exact(connection, view, staged, source)?;
         let mut checksums = Checksums::default();
         if !is_exact {
             checksums = self.rsync(connection, &job)?;
@@ -462,16 +462,22 @@ impl<'p> Run<'_, 'p> {
                 let (place, setting, watch) = (self.place(), self.setting(), &self.watch);
                 destination::remove_partials(connection, view, place, partial_name, setting, watch)?;
             }
-            is_exact = old.is_some() && self.is_exact(connection, view, source)?;
+            is_exact = old.is_some() && self.is_exact(connection, view, staged, source)?;
         }
         checksums.add(head_start.checksums);
         Ok(Sent { staged, checksums, flusher, is_at_once, is_exact })
     }
 
     /// Whether the staging folder is as the source is, but for what is in its files.
-    fn is_exact(&self, connection: &mut Connection, view: &View, source: &Source) -> Result<bool, Halt> {
+    fn is_exact(
+        &self,
+        connection: &mut Connection,
+        view: &View,
+        staged: Identity,
+        source: &Source,
+    ) -> Result<bool, Halt> {
         let folder = destination::staging_folder(self.place());
-        exact::is_exact(connection, view, &folder, source, self.setting(), &self.watch)
+        exact::is_exact(connection, view, &folder, staged, source, self.setting(), &self.watch)
     }
 
     /// What is not there at all goes out by streams of its own; rsync does all the rest. A limit of the rate is
@@ -563,7 +569,7 @@ impl<'p> Run<'_, 'p> {
         }
     }
 
-    /// Compares both sides; the destination's disk begins to write meanwhile.
+    /// The host reads back what was sent, or both sides are compared; its disk begins to write meanwhile.
     fn verify(
         &mut self,
         connection: &mut Connection,
@@ -590,6 +596,8 @@ impl<'p> Run<'_, 'p> {
         if sent.is_exact && self.is_read_back(connection, &view.below(&folder), source, &sent)? {
             return Ok((Verified::Checksum, sent.checksums));
         }
+        // The comparison makes them anew.
+        drop(sent.checksums);
         match self.compare(connection, source, &view.below(&folder))? {
             Compared::Equal(checksums) => Ok((Verified::Checksum, checksums)),
             Compared::Different(what) => {

@@ -486,7 +486,7 @@ pub struct Flusher {
     pid: u32,
 }
 
-/// Lets the destination's disk write while rsync sends, so that little is left to wait for at the end. The
+/// Lets the destination's disk write while files arrive, so that little is left to wait for at the end. The
 /// loop ends with its shell, whatever becomes of us; what it could not write, [`flushed`] will say.
 ///
 /// # Errors

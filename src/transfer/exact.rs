@@ -7,40 +7,49 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::process::Command;
 
-use camino::Utf8Path;
-use xshell::{Shell, cmd};
-
-use super::destination::View;
+use super::destination::{Identity, View};
 use super::inventory::Records;
 use super::script::quote;
 use super::source::{Entry, Kind, Source};
 use super::{Connection, Halt, Setting, Watch, manifest};
+use camino::Utf8Path;
 
 /// What stat prints of the top folder: whose it is, by numbers and by names, a NUL behind each.
 const WHOSE: &str = "%u %g\\0%U\\0%G\\0";
 /// What find prints of a thing, a NUL behind each part.
 const FORMAT: &str = "%U %G\\0%y %s %T@ %m\\0%l\\0%P\\0";
+/// The list of more things would be longer than an answer may be.
+const THINGS_MAX: usize = 1_000_000;
 /// So many parts each of these is, the first with the user's own number before it.
 const PARTS: usize = 4;
 
-/// Compares a folder below a target's path with the source.
+/// Compares a folder below a target's path, known by its identity, with the source.
 ///
 /// # Errors
-/// Any halt; that they differ is none.
+/// Any halt, a find that was killed there among them; that they differ is none.
 pub fn is_exact(
     connection: &mut Connection,
     view: &View,
     folder: &str,
+    identity: Identity,
     source: &Source,
     setting: &Setting,
     watch: &Watch,
 ) -> Result<bool, Halt> {
-    let Some(owner) = Owner::of(source, setting) else { return Ok(false) };
+    if source.entries.len() > THINGS_MAX {
+        return Ok(false);
+    }
+    let Some(owner) = Owner::of(connection, source, setting, watch)? else { return Ok(false) };
     let script = format!(
-        "cd -P -- {} && printf '%s\\0' \"$(id -u)\" && stat --printf '{WHOSE}' -- ./{folder} && find ./{folder} -printf '{FORMAT}'",
+        "cd -P -- {} && cd ./{} || exit
+[ \"$(stat -c '%d %i' -- .)\" = '{} {}' ] && u=$(id -u) || exit
+printf '%s\\0' \"$u\" && stat --printf '{WHOSE}' -- . && find . -printf '{FORMAT}'",
         quote(&view.at),
-        folder = quote(folder)
+        quote(folder),
+        identity.device,
+        identity.inode,
     );
     let (mut records, mut comparison) = (Records::default(), Comparison::new(source, owner));
     let status =
@@ -58,19 +67,36 @@ struct Owner {
 
 impl Owner {
     /// None where not all of it has the same, or the names are not known.
-    fn of(source: &Source, setting: &Setting) -> Option<Self> {
-        let owner = source.at(b"")?.owner();
-        if source.entries.iter().any(|entry| entry.owner() != owner) {
-            return None;
+    fn of(
+        connection: &mut Connection,
+        source: &Source,
+        setting: &Setting,
+        watch: &Watch,
+    ) -> Result<Option<Self>, Halt> {
+        let owner = source.at(b"").map(Entry::owner);
+        if source.entries.iter().any(|entry| Some(entry.owner()) != owner) {
+            return Ok(None);
         }
-        // The system's own program asks whatever keeps the names here; this one, being static, could not.
-        let (shell, folder, format) = (Shell::new().ok()?, &source.folder, r"%U\0%G");
-        let stat = cmd!(shell, "stat --printf {format} -- {folder}").quiet().ignore_stderr();
-        let stat = stat.env_clear().envs(setting.environment.iter().map(|(key, value)| (key, value)));
-        let said = stat.output().ok()?.stdout;
-        let (user, group) = said.split_at_checked(said.iter().position(|&byte| byte == 0)?)?;
-        Some(Self { user: user.to_vec(), group: group.get(1..)?.to_vec() })
+        let mut said = Vec::new();
+        connection
+            .run_beside(stat(&source.folder), None, setting, watch, |bytes| said.extend_from_slice(bytes))?;
+        Ok(Self::parse(&said))
     }
+
+    fn parse(said: &[u8]) -> Option<Self> {
+        let (user, group) = said.split_at_checked(said.iter().position(|&byte| byte == 0)?)?;
+        let group = group.get(1..)?;
+        let are_known = [user, group].iter().all(|name| !name.is_empty() && *name != b"UNKNOWN");
+        are_known.then(|| Self { user: user.to_vec(), group: group.to_vec() })
+    }
+}
+
+/// Asks for the names of whom a folder belongs to: the system's own program asks whatever keeps them here, which this
+/// one, being static, could not.
+fn stat(folder: &Utf8Path) -> Command {
+    let mut stat = Command::new("stat");
+    stat.args(["--printf", r"%U\0%G", "--", folder.as_str()]);
+    stat
 }
 
 /// What was listed so far.
@@ -108,7 +134,8 @@ impl<'a> Comparison<'a> {
     /// does not try.
     fn judge_owner(&self) -> Vec<u8> {
         let [own, numbers, user, group] = self.parts.as_slice() else { return Vec::new() };
-        let is_owners = (own != b"0" || *user == self.owner.user) && *group == self.owner.group;
+        let is_number = !own.is_empty() && own.iter().all(u8::is_ascii_digit);
+        let is_owners = is_number && (own != b"0" || *user == self.owner.user) && *group == self.owner.group;
         if is_owners { numbers.clone() } else { Vec::new() }
     }
 
@@ -149,7 +176,6 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::path::Path;
-    use std::process::Command;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -175,8 +201,7 @@ mod tests {
     }
 
     fn owner(source: &Source) -> Owner {
-        let path = ("PATH".to_owned(), std::env::var_os("PATH").unwrap());
-        Owner::of(source, &Setting { environment: vec![path], ..Setting::default() }).unwrap()
+        Owner::parse(&stat(&source.folder).output().unwrap().stdout).unwrap()
     }
 
     /// What a real find says of a folder beside the source, to which something was done.
@@ -285,6 +310,11 @@ mod tests {
         assert!(!judge("0", "somebody", &group));
         assert!(judge("1000", "somebody", &group));
         assert!(!judge("1000", &user, "some group"));
+        // The programs there did not say.
+        assert!(!judge("", &user, &group));
+        assert!(Owner::parse(b"UNKNOWN\0users").is_none());
+        assert!(Owner::parse(b"ipp\0").is_none());
+        assert!(Owner::parse(b"ipp").is_none());
     }
 
     #[test]

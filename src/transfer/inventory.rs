@@ -431,11 +431,11 @@ pub fn compare_content(
     differences: &mut Differences,
     watch: &Watch,
 ) -> Result<Option<String>, Halt> {
-    let choice = match choice_of(inventory, ground.rsync) {
-        Ok(choice) => choice,
+    let algorithm = match choice_of(inventory, ground.rsync) {
+        Ok(algorithm) => algorithm,
         Err(why) => return Ok(Some(why)),
     };
-    let script = enter(ground, name) + &rsync::checksums_script(&choice);
+    let script = enter(ground, name) + &rsync::checksums_script(algorithm);
     let (mut lines, mut said, mut ended) = (Lines::default(), Vec::new(), None);
     let mut take = |line: &[u8]| match parse_item(line) {
         Some(item) if item.checksum.is_some() => {
@@ -476,16 +476,16 @@ fn parse_end(line: &[u8]) -> Option<i32> {
     std::str::from_utf8(line.strip_prefix(b"-- ")?).ok()?.trim().parse().ok()
 }
 
-/// How rsync there is told which checksums to make, or why it can't make them.
-fn choice_of(inventory: &Inventory<'_>, rsync: Option<(u32, u32)>) -> Result<String, String> {
+/// Which checksums rsync there is to be told to make, or why it can't make them.
+fn choice_of<'i>(inventory: &'i Inventory<'_>, rsync: Option<(u32, u32)>) -> Result<Option<&'i str>, String> {
     let algorithm = inventory.algorithm.as_str();
     if algorithm.is_empty() || !inventory.has_all_checksums {
         return Err("its manifest does not have the checksum of every file".to_owned());
     }
     match rsync {
         None => Err("rsync there names no version".to_owned()),
-        Some(version) if version >= CHOICE_SINCE => Ok(quote(&format!("--checksum-choice={algorithm}"))),
-        Some(_) if algorithm == "md5" => Ok(String::new()),
+        Some(version) if version >= CHOICE_SINCE => Ok(Some(algorithm)),
+        Some(_) if algorithm == "md5" => Ok(None),
         Some((major, minor)) => Err(format!(
             "rsync {major}.{minor} there cannot be told to make {algorithm}, which is what the manifest has"
         )),
@@ -680,10 +680,10 @@ mod tests {
         let mut inventory = Inventory::read(Reference::Source(&path, &roots)).unwrap();
         assert!(choice_of(&inventory, Some((3, 2))).is_err(), "no checksum is known");
         (inventory.has_all_checksums, inventory.algorithm) = (true, "xxh128".to_owned());
-        assert_eq!(choice_of(&inventory, Some((3, 2))).unwrap(), "'--checksum-choice=xxh128'");
+        assert_eq!(choice_of(&inventory, Some((3, 2))).unwrap(), Some("xxh128"));
         assert!(choice_of(&inventory, Some((3, 1))).unwrap_err().contains("rsync 3.1 there"));
         inventory.algorithm = "md5".to_owned();
-        assert_eq!(choice_of(&inventory, Some((3, 1))).unwrap(), "");
+        assert_eq!(choice_of(&inventory, Some((3, 1))).unwrap(), None);
         assert!(choice_of(&inventory, None).is_err());
     }
 }

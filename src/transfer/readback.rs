@@ -1,17 +1,17 @@
-//! Reading back what streams have sent: the host makes the checksum of every file that it has, and each is compared
-//! with that of the bytes that went out. The source need not be read again for that.
+//! Reading back what was sent: the host makes the checksum of every file that it has, and each is compared with that
+//! of the bytes that went out. The source need not be read again for that.
 //!
-//! Invariant: every file of the source has been read back, once, and equal; in any doubt it does not count, and
-//! rsync's own comparison of both sides has the word.
+//! Invariant: every file of the source has been read back, and equal, and the source lies where no other machine
+//! writes unseen; in any doubt it does not count, and rsync's own comparison of both sides has the word.
 
 use std::collections::HashSet;
 
 use super::destination::Identity;
 use super::rsync::{self, Checksums, Lines, parse_item};
 use super::script::quote;
-use super::source::{Kind, Source};
+use super::source::{Kind, Source, shown};
 use super::stream::Outlook;
-use super::{Connection, Halt, Setting, Watch};
+use super::{Connection, Halt, Setting, Watch, ssh};
 
 /// What is to be there, and where.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ cd -P -- {} && [ \"$(stat -c '%d %i' -- .)\" = '{} {}' ] || exit
             quote(self.folder),
             self.identity.device,
             self.identity.inode,
-            rsync::checksums_script(&quote(&format!("--checksum-choice={}", self.checksums.algorithm)))
+            rsync::checksums_script(Some(&self.checksums.algorithm))
         )
     }
 }
@@ -58,15 +58,22 @@ pub fn is_equal(
     watch: &Watch,
     mut progress: impl FnMut(Outlook<'_>),
 ) -> Result<bool, Halt> {
-    if !expected.is_whole() {
+    let Some(socket_dir) = connection.socket_dir.clone() else { return Ok(false) };
+    if !expected.is_whole() || !expected.source.is_on_own_disk() {
         return Ok(false);
     }
+    let shell = ssh::client(&connection.host, &socket_dir)?;
     let (mut lines, mut comparison) = (Lines::default(), Comparison::new(&expected));
-    let ended = rsync::run_there(connection, &expected.script(), setting, watch, |bytes| {
+    connection.run_beside(shell, Some(&expected.script()), setting, watch, |bytes| {
         lines.feed(bytes, &mut |line| comparison.take(line));
         progress(Outlook { bytes: comparison.bytes, file: comparison.latest });
     })?;
-    tracing::info!("read back: {} files equal, {ended}", comparison.equal.len());
+    tracing::info!(
+        "read back: {} files equal{}{}",
+        comparison.equal.len(),
+        comparison.differs.map_or_else(String::new, |path| format!(", {} not", shown(path))),
+        if comparison.has_ended { "" } else { "; without its end" }
+    );
     Ok(comparison.is_equal())
 }
 
@@ -76,12 +83,14 @@ struct Comparison<'a> {
     equal: HashSet<&'a [u8]>,
     bytes: u64,
     latest: Option<&'a [u8]>,
+    /// The last file that was not equal.
+    differs: Option<&'a [u8]>,
     has_ended: bool,
 }
 
 impl<'a> Comparison<'a> {
     fn new(expected: &'a Expected<'a>) -> Self {
-        Self { expected, equal: HashSet::new(), bytes: 0, latest: None, has_ended: false }
+        Self { expected, equal: HashSet::new(), bytes: 0, latest: None, differs: None, has_ended: false }
     }
 
     fn take(&mut self, line: &[u8]) {
@@ -90,6 +99,8 @@ impl<'a> Comparison<'a> {
         let Some((path, sent)) = self.expected.checksums.by_path.get_key_value(&item.path) else { return };
         if item.checksum.as_ref() == Some(sent) && !item.is_unread() {
             self.equal.insert(path);
+        } else {
+            self.differs = Some(path);
         }
         self.bytes += self.expected.source.at(path).map_or(0, |entry| entry.size);
         self.latest = Some(path);

@@ -4,7 +4,6 @@
 //! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use xshell::{Shell, cmd};
 
 use super::account::Account;
 use super::process::{Ended, Event, Moved, Process, TICK};
+use super::script::quote;
 use super::source::{Kind, NAMED, Source, shown};
 use super::{Connection, Halt, Setting, Watch, outcome, ssh};
 use crate::error::{Error, IoContext as _};
@@ -69,7 +69,7 @@ pub struct Job<'a> {
     pub manner: Manner<'a>,
     /// `--bwlimit`.
     pub bwlimit: Option<&'a str>,
-    /// Whether the checksums of what is sent are wanted: not where the comparison will give them.
+    /// Whether the checksums of what is sent are wanted: not where a comparison of both sides will give them.
     pub wants_checksums: bool,
 }
 
@@ -271,45 +271,15 @@ pub fn compare(
 }
 
 /// A script that makes the checksums of all files in the working folder, in lines for [`parse_item`]; the last line is
-/// `-- ` and rsync's exit code. `choice` is the option that says which checksums, quoted, or nothing.
-pub(super) fn checksums_script(choice: &str) -> String {
+/// `-- ` and rsync's exit code. Without the name of an algorithm rsync chooses.
+pub(super) fn checksums_script(algorithm: Option<&str>) -> String {
+    let choice = algorithm.map_or_else(String::new, |name| quote(&format!("--checksum-choice={name}")));
     format!(
         "unset RSYNC_CHECKSUM_LIST RSYNC_OLD_ARGS RSYNC_PROTECT_ARGS RSYNC_PARTIAL_DIR RSYNC_MAX_ALLOC
 rsync -r -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
 echo \"-- $?\"
 "
     )
-}
-
-/// Runs a script there beside whatever else is under way, and gives what it prints to `take`; says how it ended.
-///
-/// # Errors
-/// A halt that the watch is due, or that this machine is the reason of.
-pub(super) fn run_there(
-    connection: &mut Connection,
-    script: &str,
-    setting: &Setting,
-    watch: &Watch,
-    mut take: impl FnMut(&[u8]),
-) -> Result<String, Halt> {
-    let Some(socket_dir) = &connection.socket_dir else { return Ok("no connection".to_owned()) };
-    let command = ssh::client(&connection.host, socket_dir)?;
-    let (mut process, stdin) = Process::start(command, &connection.group, setting, true)?;
-    let written = stdin.is_some_and(|mut stdin| stdin.write_all(script.as_bytes()).is_ok());
-    loop {
-        match process.next(TICK) {
-            Event::Output(bytes) => take(&bytes),
-            Event::Nothing => {}
-            Event::End => break,
-        }
-        let verdict = watch.check().and_then(|()| connection.check_guard());
-        if verdict.is_err() {
-            process.ask_to_end();
-            verdict?;
-        }
-    }
-    let ended = process.end(watch)?;
-    Ok(format!("written: {written}, {ended:?}"))
 }
 
 fn operands(connection: &Connection, from: &Utf8Path, to: &str) -> (String, String) {

@@ -6,14 +6,14 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ChildStdin;
+use std::process::{ChildStdin, Command};
 use std::time::{Duration, Instant};
 
 use xshell::{Shell, cmd};
 
 use super::account::said_in;
 use super::guard::ProcessGroup;
-use super::process::{Event, Process, TICK};
+use super::process::{Ended, Event, Process, TICK};
 use super::{Halt, Setting, Watch, outcome, ssh};
 use crate::error::IoContext as _;
 use crate::faults::Fault;
@@ -144,6 +144,36 @@ impl Connection {
     ) -> Result<Answer, Halt> {
         self.send(name, script)?;
         self.answer_of(LONG_ANSWER_MAX_BYTES, patience, watch)
+    }
+
+    /// Runs a command of this machine beside whatever else is under way, with something to read, and gives what it
+    /// prints to `take`.
+    pub(super) fn run_beside(
+        &mut self,
+        command: Command,
+        input: Option<&str>,
+        setting: &Setting,
+        watch: &Watch,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Ended, Halt> {
+        let (mut process, stdin) = Process::start(command, &self.group, setting, input.is_some())?;
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // Whoever does not read it ends, and says why.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        loop {
+            match process.next(TICK) {
+                Event::Output(bytes) => take(&bytes),
+                Event::Nothing => {}
+                Event::End => break,
+            }
+            let verdict = watch.check().and_then(|()| self.check_guard());
+            if verdict.is_err() {
+                process.ask_to_end();
+                verdict?;
+            }
+        }
+        process.end(watch)
     }
 
     /// Starts a script; [`Self::answer`] waits for its end.

@@ -1,7 +1,7 @@
 //! Reading the source: what is in a minidvodb, and whether it is still the same afterwards.
 //!
 //! Invariant: two equal [`Source`]s mean that no file was added, removed, replaced or written to in between:
-//! size, mtime, ctime and inode of every file are compared, and a ctime cannot be put back.
+//! size, mtime, ctime, inode, mode and owner of every file are compared, and a ctime cannot be put back.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -17,6 +17,9 @@ use crate::model::{AbsolutePath, Need};
 
 /// So many differing names are put into a message.
 pub(super) const NAMED: usize = 5;
+/// ext2 to ext4, XFS, btrfs, ZFS, F2FS, tmpfs and overlay, as statfs names them (linux/magic.h, and ZFS's own).
+const OWN_DISKS: [u32; 7] =
+    [0xEF53, 0x5846_5342, 0x9123_683E, 0x2FC1_2FC1, 0xF2F5_2010, 0x0102_1994, 0x794C_7630];
 /// The file that every DVO database has.
 pub const IMAGES: &str = "Images.dat";
 
@@ -278,6 +281,17 @@ impl Source {
         let is_cut = |staged: &&Staged| staged.kind == Kind::File && staged.size < whole(staged);
         let names = staged.iter().filter(is_cut).filter_map(|staged| std::str::from_utf8(&staged.path).ok());
         names.take(CUT_OFF_MAX).collect()
+    }
+
+    /// Whether a listed folder has a thing that is of another kind here: who writes by its path might end elsewhere.
+    pub(super) fn is_other_kind_in(&self, there: &[Staged]) -> bool {
+        there.iter().any(|there| self.at(&there.path).is_some_and(|entry| entry.kind != there.kind))
+    }
+
+    /// Whether the source lies on a disk of this machine, so that whatever anybody writes to it is seen here at once. A
+    /// file system that is not known counts as one of somebody else's.
+    pub fn is_on_own_disk(&self) -> bool {
+        rustix::fs::statfs(self.folder.as_str()).is_ok_and(|stats| OWN_DISKS.contains(&(stats.f_type as u32)))
     }
 
     /// What of a listed folder is as it is here, by kind, size and time.

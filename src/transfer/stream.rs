@@ -1,8 +1,8 @@
 //! A head start: the files of a minidvodb go out as tars, over as many connections as are worth while, which
 //! costs less than rsync does and fills a link that one connection cannot.
 //!
-//! It is no more than that: rsync, which comes after it in every case, sends what did not arrive, sets what a
-//! tar cannot say, and speaks of what is wrong at either end. Invariants: only files that are not in the staging
+//! It is no more than that: unless a listing then finds everything as it is in the source, rsync comes after it, sends
+//! what did not arrive, sets what a tar cannot say, and speaks of what is wrong at either end. Invariants: only files that are not in the staging
 //! folder go out; a file goes into a stream as it was when the source was read, whole, or not at all: what is cut
 //! off has not its size. It does not know what a fault is, but for those of the watch.
 
@@ -97,7 +97,7 @@ pub fn send(
     };
     let work = Arc::new(Work::new(parcel.source, is_there));
     let streams_max = work.streams_max(parcel.streams_max);
-    if streams_max == 0 || connection.host.is_local() {
+    if streams_max == 0 || connection.host.is_local() || parcel.source.is_other_kind_in(parcel.staged) {
         return Ok(Streamed::default());
     }
     // Set when nobody waits for a connection that is still being made.

@@ -87,6 +87,19 @@ fn many_small_files_arrive_by_a_stream() {
     assert_eq!(streamed_bytes(&world), [slow::source_bytes(&world, "ThreePi.1")]);
     let attempts = slow::attempts(&world, 1);
     assert!(attempts[0].sent_bytes > 1_000_000.0, "{}", attempts[0].sent_bytes);
+    // rsync has nothing to send, and the source is not read again.
+    expect_read_back(&world, FILES + 1);
+    assert!(!log(&world).contains("started: rsync -a"), "{}", log(&world));
+}
+
+fn log(world: &World) -> String {
+    fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap()
+}
+
+#[track_caller]
+fn expect_read_back(world: &World, files: usize) {
+    let log = log(world);
+    assert!(log.contains(&format!("read back: {files} files equal\n")), "{log}");
 }
 
 #[test]
@@ -220,13 +233,41 @@ fn what_a_broken_stream_leaves_is_made_whole_by_rsync() {
 #[test]
 fn a_byte_that_the_far_end_changes_is_found_and_mended() {
     let world = with_tar_that(
-        "TAR \"$@\"; touch -r n0001/00120.cpm t; printf x | dd of=n0001/00120.cpm bs=1 seek=5 conv=notrunc 2>/dev/null; touch -r t n0001/00120.cpm; rm t",
+        "TAR \"$@\"; t=$(stat -c @%.9Y n0001/00120.cpm); printf x | dd of=n0001/00120.cpm bs=1 seek=5 conv=notrunc 2>/dev/null; touch -d $t n0001/00120.cpm",
     );
     world.run(&["run"]).expect(1).says("231");
+    // Nothing else gives it away.
+    assert!(log(&world).contains(&format!("read back: {FILES} files equal, n0001/00120.cpm not\n")));
+    assert!(!log(&world).contains("started: rsync -a -s -8 --timeout"));
     assert!(!world.there().join("ThreePi.1").exists());
     world.ok(&["revert", "--all"]);
     world.ok(&["run"]);
     expect_full(&world, "checksum");
+}
+
+#[test]
+fn a_file_too_many_that_nothing_else_gives_away_is_removed() {
+    let world = with_tar_that(
+        "TAR \"$@\"; t=$(stat -c @%.9Y n0001); echo surprise > n0001/surprise; touch -d $t n0001",
+    );
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+}
+
+#[test]
+fn where_the_host_cannot_read_back_both_sides_are_compared() {
+    let mut world = world();
+    let real = slow::real("rsync");
+    let bin = world.root.join("old-rsync");
+    fs::create_dir(&bin).unwrap();
+    let script = format!("#!/bin/sh\ncase $* in *--checksum-choice*) exit 1;; esac\nexec {real} \"$@\"\n");
+    slow::write_program(&bin.join("rsync"), &script);
+    world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "checksum");
+    let log = log(&world);
+    assert!(log.contains("read back: 0 files equal; without its end\n"), "{log}");
+    assert!(log.contains("started: rsync -a -s -8 -n -c"), "{log}");
 }
 
 /// A pass with the tars that it has started at the far end, which wait.

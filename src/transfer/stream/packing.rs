@@ -134,6 +134,10 @@ impl Packing {
                     Exactly { file, size: entry.size, left: entry.size, hasher, state: &state, work: &work };
                 append_time(&mut archive, entry)?;
                 archive.append_data(&mut header(entry), name(&entry.path), &mut reader)?;
+                // Nobody may have written while it was read: its checksum is what counts later.
+                if !entry.is_still(&reader.file.metadata()?) {
+                    return Err(io::Error::other("a file of the source changed while it was read"));
+                }
                 let checksum = format!("{:032x}", reader.hasher.digest128());
                 checksums.by_path.insert(entry.path.clone(), checksum);
             }

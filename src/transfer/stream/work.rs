@@ -33,7 +33,8 @@ pub(super) struct Work {
     files: Vec<Entry>,
     lots: Vec<Range<usize>>,
     next_lot: AtomicUsize,
-    /// All folders and symlinks, sorted by path: those go last, when nothing is written into a folder any more.
+    /// The folders and symlinks that a tar can say, each folder just before all that is in it: those go last, when
+    /// nothing is written into a folder any more.
     rest: Vec<Entry>,
     bytes: u64,
     cost_bytes: u64,
@@ -59,7 +60,8 @@ impl Work {
         let goes = |entry: &&Entry| can_go(entry) && entry.kind == Kind::File && !is_there(entry);
         let goes_last = |entry: &&Entry| can_go(entry) && matches!(entry.kind, Kind::Folder | Kind::Symlink);
         let mut files: Vec<Entry> = source.entries.iter().filter(goes).cloned().collect();
-        let rest = source.entries.iter().filter(goes_last).cloned().collect();
+        let mut rest: Vec<Entry> = source.entries.iter().filter(goes_last).cloned().collect();
+        rest.sort_by(|one, other| in_tree_order(&one.path, &other.path));
         let bytes = files.iter().map(|entry| entry.size).sum();
         // Stable: the small ones stay in the order of their paths.
         files.sort_by_key(|entry| std::cmp::Reverse(if entry.size < LOT_BYTES { 0 } else { entry.size }));
@@ -111,13 +113,13 @@ impl Work {
 
     /// The files to send next.
     pub(super) fn next(&self) -> Option<&[Entry]> {
-        let lot = self.next_lot.fetch_add(1, Ordering::Relaxed);
+        let lot = self.next_lot.fetch_add(1, Ordering::AcqRel);
         self.files.get(self.lots.get(lot)?.clone())
     }
 
     /// A folder, or nothing, by its path below the source's folder.
     pub(super) fn folder(&self, path: &[u8]) -> Option<&Entry> {
-        let found = self.rest.binary_search_by(|entry| entry.path.as_ref().cmp(path));
+        let found = self.rest.binary_search_by(|entry| in_tree_order(&entry.path, path));
         found.ok().map(|at| &self.rest[at]).filter(|entry| entry.kind == Kind::Folder)
     }
 
@@ -171,6 +173,12 @@ impl Work {
     }
 }
 
+/// The order of two paths in which all that a folder has follows it at once: `n0`, `n0/file`, `n0-x`.
+fn in_tree_order(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
+    let rank = |&byte: &u8| if byte == b'/' { 0 } else { byte };
+    one.iter().map(rank).cmp(other.iter().map(rank))
+}
+
 /// At the rate so far, what is left takes so long that one stream more has the time to be of use.
 fn is_another_worth_while(streams: usize, spent: Duration, sent_bytes: u64, left_bytes: u64) -> bool {
     let needed = STREAM_COST.as_millis() * (streams as u128 + 1);
@@ -211,6 +219,13 @@ mod tests {
         assert_eq!(lots, ["00003", "00001", "00000 00004 00005", "00006 Images.dat"]);
         assert!(work.is_given_out());
         assert_eq!(work.latest(), Some(&b"00006"[..]));
+    }
+
+    #[test]
+    fn a_folder_is_followed_by_all_that_it_has() {
+        let mut paths = [&b"n0-x"[..], b"n0/a", b"n0", b"", b"n0/a b", b"n0/a/b"];
+        paths.sort_by(|one, other| in_tree_order(one, other));
+        assert_eq!(paths, [&b""[..], b"n0", b"n0/a", b"n0/a/b", b"n0/a b", b"n0-x"]);
     }
 
     #[test]

@@ -9,13 +9,12 @@ mod tables;
 
 use anyhow::{Context, ensure};
 use argh::FromArgs;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 use xtask::setup::{self, Tool};
 
 use super::figures::mebibytes;
-use super::{check_room, place};
-use crate::tasks::build_release;
+use super::{check_room, place, program_or_build};
 use crate::tasks::program::Program;
 use goals::{Comparison, Goal, Memory};
 use lab::{Lab, Taken};
@@ -31,6 +30,9 @@ pub(crate) struct Sync {
     /// rounds of each comparison (3)
     #[argh(option, default = "3")]
     runs: u32,
+    /// the program; else the release build of it is made
+    #[argh(option)]
+    binary: Option<Utf8PathBuf>,
 }
 
 /// Tables, logs and ledgers together stay below this for each row.
@@ -42,7 +44,7 @@ impl Sync {
         setup::ensure_tools(&Tool::COMPARING)?;
         ensure!(self.runs > 0, "--runs 0 measures nothing: give at least 1");
         let size = Size::new(self.rows)?;
-        let binary = build_release()?;
+        let binary = program_or_build(self.binary.as_deref())?;
         let temp = tempfile::Builder::new().prefix("minidvodbcopy-bench.").tempdir_in(place()?)?;
         let top = Utf8Path::from_path(temp.path()).context("the temporary folder's name is not UTF-8")?;
         println!("everything is in {top}, which is removed at the end");
