@@ -140,8 +140,9 @@ impl<'p> Becoming<'p> {
 
     /// The only row of its minidvodb.
     fn alone(&mut self, mut row: TableRow) -> Result<(), Failure> {
+        let is_refused = self.preparing.not_taken.contains_key(&row.minidvodb_id.0);
         let content = &mut row.content;
-        let known = self.last.as_ref().filter(|(host, path, ..)| {
+        let known = self.last.as_ref().filter(|_| !is_refused).filter(|(host, path, ..)| {
             (host, path) == (&content.host, &content.path) && matches!(content.state.as_str(), "new" | "full")
         });
         let Some((.., host, place)) = known else { return self.together(vec![row]) };
