@@ -70,8 +70,8 @@ fn read_secret(file: &str) -> Result<String> {
 /// A connection to the database.
 pub struct Database {
     pub(super) conn: Conn,
-    /// Whether the server may be asked to take rows as lines of a file.
-    pub(super) takes_lines: bool,
+    /// Whether the server may be asked to take rows as lines of a file; not known before there are many.
+    pub(super) takes_lines: Option<bool>,
     /// The database's name.
     pub name: String,
 }
@@ -96,7 +96,7 @@ impl Database {
             let _ = sender.send(open(options));
         });
         match receiver.recv_timeout(CONNECT_MAX) {
-            Ok(conn) => Ok(Self { conn: conn?, takes_lines: true, name }),
+            Ok(conn) => Ok(Self { conn: conn?, takes_lines: None, name }),
             Err(_) => Err(Trouble::Away(format!("no connection within {} s", CONNECT_MAX.as_secs()))),
         }
     }

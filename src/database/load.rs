@@ -20,6 +20,11 @@ const LOAD: &str = "LOAD DATA LOCAL INFILE 'rows' INTO TABLE minidvodbCopy CHARA
                     FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' \
                     (minidvodb_rsync_path, destination_host, fault, state, epoch, dtime, minidvodb_id)";
 
+/// `YES` where the table's engine can undo what was written.
+const TRANSACTIONS: &str = "SELECT CAST(e.TRANSACTIONS AS CHAR) FROM information_schema.TABLES t \
+                            JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE \
+                            WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_NAME = 'minidvodbCopy'";
+
 /// What the server made of some lines.
 enum Loaded {
     /// Each became a row; the minidvodbcopy_id of the first.
@@ -36,7 +41,7 @@ impl Database {
     /// # Errors
     /// Away, busy or refused.
     pub fn load_all(&mut self, rows: &[(MinidvodbId, &Content)]) -> Result<Option<u64>, Trouble> {
-        if !self.takes_lines || rows.len() < ROWS_MIN {
+        if rows.len() < ROWS_MIN || !self.takes_lines()? {
             return Ok(None);
         }
         let mut lines = Vec::new();
@@ -51,9 +56,20 @@ impl Database {
             Err(trouble) => return Err(trouble),
         }
         // Another try would most likely end in the same way.
-        self.takes_lines = false;
+        self.takes_lines = Some(false);
         self.conn.query_drop("ROLLBACK TO SAVEPOINT before_lines")?;
         Ok(None)
+    }
+
+    /// Whether what went wrong could be undone: not in a table whose engine has no transactions.
+    fn takes_lines(&mut self) -> Result<bool, Trouble> {
+        if let Some(takes_lines) = self.takes_lines {
+            return Ok(takes_lines);
+        }
+        let transactions: Option<Option<String>> = self.conn.query_first(TRANSACTIONS)?;
+        let takes_lines = transactions.flatten().as_deref() == Some("YES");
+        self.takes_lines = Some(takes_lines);
+        Ok(takes_lines)
     }
 
     fn load(&mut self, lines: Vec<u8>, count: u64) -> Result<Loaded, Trouble> {

@@ -158,8 +158,8 @@ impl<'t, K: Key + 'static, V: Value + 'static> Tracked<'t, K, V> {
     }
 
     /// Writes entries in the order of their keys, each with its hash, which may have been made elsewhere; those
-    /// whose key has an entry are left out, and their places among the entries returned. The run between two entries of the table is written in one go, which is
-    /// several times faster than one by one.
+    /// whose key has an entry are left out, and their places among the entries returned. The run between two
+    /// entries of the table is written in one go, which is several times faster than one by one.
     pub(super) fn put_new<'e>(
         &mut self,
         entries: impl IntoIterator<Item = (K::SelfType<'e>, V::SelfType<'e>, u64)>,

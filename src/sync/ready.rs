@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use jiff::Timestamp;
 
 use super::Machines;
-use crate::ledger::{ADOPTED_AT_ONCE, Adopted, Failure, NewMinidvodbs};
+use crate::ledger::{ADOPTED_AT_ONCE, Adopted, Change, Failure, Look as _, NewMinidvodbs, Snapshot};
 use crate::model::{CopyId, Group, Host, Minidvodb, MinidvodbId, Name, Stray, TableRow};
 use crate::plan::merge::{self, Place, Step};
 
@@ -18,17 +18,30 @@ pub(super) struct Ready {
     /// They themselves, as they came: for the usual way, where this one is closed.
     pub(super) rows: Vec<TableRow>,
     /// The id of the first copy.
-    pub(super) first: CopyId,
+    first: CopyId,
     pub(super) adopted: Vec<Adopted>,
     /// The hosts of the copies, each once.
     pub(super) hosts: Vec<Met>,
     /// The minidvodbs of which rows can't be taken, and those rows.
     pub(super) left: Vec<(u64, Vec<Stray>)>,
+    /// The ledger's doubts in the beginning.
+    doubts: u64,
 }
 
 impl Ready {
+    /// Whether the ledger is still as it was taken to be; then the ids of the copies are given out.
+    pub(super) fn claim(&self, change: &mut Change<'_>) -> Result<bool, Failure> {
+        let Some(minidvodbs) = self.minidvodbs() else { return Ok(true) };
+        let machines = Machines::of(change)?;
+        // Of a minidvodb that somebody has imported meanwhile, the group or the folder's name may be another one.
+        Ok(change.doubts()? == self.doubts
+            && change.has_no_copies_of(minidvodbs)?
+            && self.hosts.iter().all(|host| host.is_still(&machines))
+            && change.give_copy_ids(self.first, self.count()))
+    }
+
     /// The minidvodbs from the first row's to the last one's.
-    pub(super) fn minidvodbs(&self) -> Option<RangeInclusive<u64>> {
+    fn minidvodbs(&self) -> Option<RangeInclusive<u64>> {
         let (first, last) = self.rows.first().zip(self.rows.last())?;
         Some(first.minidvodb_id.0..=last.minidvodb_id.0)
     }
@@ -47,7 +60,7 @@ pub(super) struct Met {
 
 impl Met {
     /// Whether the name still leads to the same host and machine.
-    pub(super) fn is_still(&self, machines: &Machines) -> bool {
+    fn is_still(&self, machines: &Machines) -> bool {
         let host = machines.spelled(&self.host).map_or(self.host.trim_end_matches(' '), Host::as_str);
         host == self.place.host.as_str() && machines.get(&self.place.host) == self.place.machine
     }
@@ -56,6 +69,7 @@ impl Met {
 /// What is known of the minidvodbs and hosts while rows become copies.
 pub(super) struct Preparing {
     machines: Machines,
+    doubts: u64,
     now: Timestamp,
     /// The copy's id, and the number of an eligible minidvodb, that were given last.
     last: (CopyId, u64),
@@ -67,9 +81,10 @@ pub(super) struct Preparing {
 }
 
 impl Preparing {
-    pub(super) fn new(machines: Machines, last: (CopyId, u64), now: Timestamp) -> Self {
+    pub(super) fn begin(ledger: &Snapshot, now: Timestamp) -> Result<Self, Failure> {
+        let (machines, doubts, last) = (Machines::of(ledger)?, ledger.doubts()?, ledger.last_given()?);
         let (groups, taken, not_taken) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { machines, now, last, groups, taken, not_taken }
+        Ok(Self { machines, doubts, now, last, groups, taken, not_taken })
     }
 
     /// Minidvodbs, in the order of their ids.
@@ -133,15 +148,16 @@ struct Becoming<'p> {
 impl<'p> Becoming<'p> {
     fn new(preparing: &'p mut Preparing, rows: usize) -> Self {
         let first = CopyId(preparing.last.0.0 + 1);
-        let rows = Vec::with_capacity(rows);
-        let ready = Ready { rows, first, adopted: Vec::new(), hosts: Vec::new(), left: Vec::new() };
+        let (rows, doubts) = (Vec::with_capacity(rows), preparing.doubts);
+        let ready = Ready { rows, first, adopted: Vec::new(), hosts: Vec::new(), left: Vec::new(), doubts };
         Self { preparing, ready, last: None }
     }
 
     /// The only row of its minidvodb.
     fn alone(&mut self, mut row: TableRow) -> Result<(), Failure> {
+        let is_refused = self.preparing.not_taken.contains_key(&row.minidvodb_id.0);
         let content = &mut row.content;
-        let known = self.last.as_ref().filter(|(host, path, ..)| {
+        let known = self.last.as_ref().filter(|_| !is_refused).filter(|(host, path, ..)| {
             (host, path) == (&content.host, &content.path) && matches!(content.state.as_str(), "new" | "full")
         });
         let Some((.., host, place)) = known else { return self.together(vec![row]) };
@@ -210,5 +226,74 @@ impl<'p> Becoming<'p> {
         }
         self.preparing.last.0 = id;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::model::{AbsolutePath, Content, MinidvodbState};
+
+    fn minidvodb(id: u64) -> Minidvodb {
+        Minidvodb {
+            id: MinidvodbId(id),
+            minidvodb_name: None,
+            group: Group::parse("ThreePi").unwrap(),
+            path: AbsolutePath::parse(&format!("/data/ThreePi.{id}")).unwrap(),
+            state: MinidvodbState::Merged,
+            processed_fault: Some(0),
+            is_from_database: true,
+        }
+    }
+
+    fn row(minidvodb: u64) -> TableRow {
+        let content = Content {
+            path: "/there".to_owned(),
+            host: "ipp022".to_owned(),
+            fault: 0,
+            state: "full".to_owned(),
+            epoch: Some(Timestamp::UNIX_EPOCH),
+            dtime_s: None,
+        };
+        TableRow { id: 100 + minidvodb, minidvodb_id: MinidvodbId(minidvodb), content }
+    }
+
+    /// Whether copies that were made ready may be written after the ledger has changed.
+    fn may_be_written(meanwhile: impl FnOnce(&mut Change<'_>) -> Result<(), Failure>) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(dir.path().try_into().unwrap());
+        ledger.write(|change| change.import_minidvodb(&minidvodb(9))).unwrap();
+        let mut preparing = ledger.read(|ledger| Preparing::begin(ledger, Timestamp::UNIX_EPOCH)).unwrap();
+        let new = preparing.minidvodbs(&[minidvodb(1), minidvodb(2)]).unwrap();
+        let ready = preparing.copies(vec![row(1), row(2)]).unwrap();
+        assert_eq!((ready.count(), ready.left.len()), (2, 0));
+        assert!(ledger.write(|change| change.import_new(&new)).unwrap());
+        ledger.write(meanwhile).unwrap();
+        ledger.write(|change| ready.claim(change)).unwrap()
+    }
+
+    #[test]
+    fn copies_made_ready_are_written_only_if_nobody_has_changed_what_they_were_made_of() {
+        assert!(may_be_written(|_| Ok(())));
+        let moved = Minidvodb { path: AbsolutePath::parse("/data/moved").unwrap(), ..minidvodb(1) };
+        assert!(!may_be_written(|change| {
+            change.raise_doubts();
+            change.import_minidvodb(&moved).map(drop)
+        }));
+    }
+
+    #[test]
+    fn each_row_of_a_minidvodb_that_is_not_taken_is_left_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(dir.path().try_into().unwrap());
+        ledger.write(|change| change.import_minidvodb(&minidvodb(9))).unwrap();
+        let mut preparing = ledger.read(|ledger| Preparing::begin(ledger, Timestamp::UNIX_EPOCH)).unwrap();
+        preparing.minidvodbs(&[minidvodb(1), minidvodb(3)]).unwrap();
+        preparing.refuse(2, "its path is bad".to_owned());
+        let ready = preparing.copies(vec![row(1), row(2), row(3), row(4)]).unwrap();
+        assert_eq!((ready.rows.len(), ready.count()), (4, 2));
+        let left: Vec<u64> = ready.left.iter().map(|(id, _)| *id).collect();
+        assert_eq!(left, [2], "of one that is in no group here nothing is said");
     }
 }

@@ -238,13 +238,11 @@ pub(super) fn take_alone(
 /// Writes down copies that rows have become, which were made ready without the ledger; false, and nothing is done,
 /// where that is not the ledger's state any more: another process has been here.
 pub(super) fn take_ready(context: &Context, ready: &Ready, report: &mut Report) -> Result<bool, Stopped> {
-    let Some(ids) = ready.minidvodbs() else { return Ok(true) };
+    if ready.rows.is_empty() {
+        return Ok(true);
+    }
     Ok(context.ledger.write_much(|change| {
-        let machines = Machines::of(change)?;
-        if !change.has_no_copies_of(ids)?
-            || !ready.hosts.iter().all(|host| host.is_still(&machines))
-            || !change.give_copy_ids(ready.first, ready.count())
-        {
+        if !ready.claim(change)? {
             return Ok(false);
         }
         ready.adopted.iter().try_for_each(|adopted| change.put_adopted(adopted))?;

@@ -267,7 +267,7 @@ impl Looking<'_> {
     ) -> Result<(), Stopped> {
         let names: Vec<&str> = self.groups.iter().map(Group::as_str).collect();
         let parts = parts(buckets, RUN, sums, self.rows_at_once());
-        let (mut unseen, mut absent) = (Vec::new(), HashSet::new());
+        let (mut unseen, mut absent, mut found) = (Vec::new(), Vec::new(), HashSet::new());
         // While some are looked at, the next ones are read.
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
@@ -278,7 +278,8 @@ impl Looking<'_> {
                 let seen: HashSet<u64> = runs.iter().filter_map(RunRow::natural_id).collect();
                 self.take_runs(&runs)?;
                 unseen.extend(self.unseen_minidvodbs(ranges, &seen)?);
-                absent.extend(self.old_absent(ranges, &seen)?);
+                absent.extend(self.old_absent(ranges)?);
+                found.extend(absent.extract_if(.., |id| seen.contains(id)));
                 Ok::<(), Stopped>(())
             });
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -291,15 +292,12 @@ impl Looking<'_> {
             self.take_runs(&runs)?;
             let gone: Vec<u64> = ids.iter().filter(|id| !seen.contains(id)).copied().collect();
             self.leave_absent(&gone)?;
-            absent.retain(|id| !seen.contains(id));
+            found.extend(absent.extract_if(.., |id| seen.contains(id)));
         }
-        let old: Vec<u64> = absent.iter().copied().collect();
-        for ids in old.chunks(IDS_AT_ONCE) {
-            database.each_run_of(ids, |run| {
-                absent.remove(&run.natural_id().unwrap_or_default());
-            })?;
+        for ids in absent.chunks(IDS_AT_ONCE) {
+            database.each_run_of(ids, |run| found.extend(run.natural_id()))?;
         }
-        self.drop_old_strays(&parts, &absent)
+        self.drop_old_strays(&parts, &found)
     }
 
     fn unseen_minidvodbs(&self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<Vec<u64>, Stopped> {
@@ -339,20 +337,21 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// The minidvodbs that minidvodbRun was found not to have, and that none of the groups here has now.
-    fn old_absent(&self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<Vec<u64>, Stopped> {
+    /// The minidvodbs that minidvodbRun was found not to have.
+    fn old_absent(&self, ranges: &[Range<u64>]) -> Result<Vec<u64>, Stopped> {
         let absent = self.context.ledger.read(absent)?;
-        let is_read = |id: &u64| !seen.contains(id) && ranges.iter().any(|range| range.contains(id));
+        let is_read = |id: &u64| ranges.iter().any(|range| range.contains(id));
         Ok(absent.into_iter().filter(is_read).collect())
     }
 
-    /// Strays of minidvodbRun whose rows can be taken now, or are gone; but not those `absent` still.
-    fn drop_old_strays(&mut self, parts: &[Vec<Range<u64>>], absent: &HashSet<u64>) -> Result<(), Stopped> {
+    /// Strays of minidvodbRun whose rows can be taken now, or are gone; of those that were absent, only the ones that
+    /// were `found`: another process may have missed more of them meanwhile.
+    fn drop_old_strays(&mut self, parts: &[Vec<Range<u64>>], found: &HashSet<u64>) -> Result<(), Stopped> {
         let strays = self.context.ledger.read(|ledger| ledger.strays())?;
         for stray in strays.into_iter().filter(|stray| stray.row_id == 0) {
             let id = stray.minidvodb_id;
             let is_read = parts.iter().flatten().any(|range| range.contains(&id));
-            let stays = self.not_taken.contains_key(&id) || (stray.why == ABSENT && absent.contains(&id));
+            let stays = self.not_taken.contains_key(&id) || (stray.why == ABSENT && !found.contains(&id));
             if is_read && !stays {
                 self.strays.gone.push(stray);
             }

@@ -1,6 +1,6 @@
 //! What the predecessor and others left in the database: taken in as what it is, never lost, never queued twice.
 
-use super::ipp::{Site, ledger_copies};
+use super::ipp::{Site, connect, ledger_copies};
 use super::world::World;
 
 const OLD: &str = "'2011-05-02 03:04:05'";
@@ -400,4 +400,58 @@ fn a_copy_that_the_database_cannot_hold_is_named_and_does_not_hinder_the_others(
     site.ipp.add_merged(77, "ThreePi", &folder);
     site.sync();
     site.expect_in_step();
+}
+
+#[test]
+fn a_first_pull_of_everything_ends_like_one_that_takes_row_by_row() {
+    let site = Site::new();
+    site.add_bare(1, 40);
+    site.add_bare_copies(1, 20, "ipp022", "full");
+    site.add_bare_copies(15, 20, "ipp031", "new");
+    // One that cannot be taken, of another group, and one that no run has.
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_path = 'relative' WHERE minidvodb_id IN (8, 25)");
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_group = 'Other' WHERE minidvodb_id = 9");
+    site.ipp.sql("UPDATE minidvodbProcessed SET fault = 3 WHERE minidvodb_id = 10");
+    for (id, of) in [
+        ("21", "'/there', 'IPP022 ', 0, 'Full '"),
+        ("22", "'/there', 'ipp022', 12, 'new'"),
+        ("23", "'/there', 'op@ipp022', 0, 'new'"),
+        ("23", "'/there', 'ipp022', 0, 'full'"),
+        ("24", "'/there', 'ipp022', 0, 'odd'"),
+        ("25", "'/there', 'ipp022', 0, 'full'"),
+        ("26", "'there', 'ipp022', 0, 'full'"),
+        ("27", "'/there', 'a/b', 0, 'full'"),
+        ("28", "'/there', 'Ipp040', 0, 'full'"),
+        ("29", "'/there', 'ipp040', 252, 'full'"),
+        ("NULL", "'/there', 'ipp022', 0, 'full'"),
+        ("99", "'/there', 'ipp022', 0, 'full'"),
+    ] {
+        site.ipp.sql(&format!(
+            "SET foreign_key_checks = 0; INSERT INTO minidvodbCopy
+             (minidvodb_id, minidvodb_rsync_path, destination_host, fault, state, epoch, dtime)
+             VALUES ({id}, {of}, {OLD}, 1.5)"
+        ));
+    }
+    site.add_target();
+    let other = World::new();
+    connect(&other, &site.ipp.url());
+    other.ok(&["target", "add", "ThreePi", "localhost", site.world.there().as_str()]);
+    other.ok(&["host", "add", "localhost"]);
+    // Whoever knows one minidvodb already takes the usual way.
+    other.import(&[(1000, "Other", &site.world.source("bare"))]);
+
+    let (at_once, row_by_row) = (site.run(&["sync"]), other.run(&["sync"]));
+    assert_eq!(ledger_copies(&site.world), ledger_copies(&other));
+    let lines = |said: &str| {
+        let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(&at_once.told()), lines(&row_by_row.told()));
+    let ids = |world: &World| -> Vec<_> {
+        world.list().iter().map(|copy| (copy["copy_id"].clone(), copy["minidvodb_id"].clone())).collect()
+    };
+    assert_eq!(ids(&site.world), ids(&other));
+    site.ok(&["sync"]).is_silent();
+    other.ok(&["sync"]).is_silent();
 }

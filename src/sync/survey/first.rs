@@ -15,7 +15,7 @@ use crate::database::{Database, Seen, Trouble};
 use crate::ledger::{Failure, Look as _, NewMinidvodbs, Snapshot};
 use crate::model::{Buckets, Group, Minidvodb};
 use crate::sync::ready::{Preparing, Ready};
-use crate::sync::{Machines, settle};
+use crate::sync::settle;
 
 /// So many rows are written down at once.
 const ROWS_AT_ONCE: usize = 50_000;
@@ -95,9 +95,8 @@ impl Looking<'_> {
     /// Reads everything in one thread, makes it ready in another one, and takes it in.
     pub(super) fn at_everything(&mut self, database: &mut Database) -> Result<Read, Stopped> {
         let groups = self.groups;
-        let (machines, last) =
-            self.context.ledger.read(|ledger| Ok((Machines::of(ledger)?, ledger.last_given()?)))?;
-        let preparing = Preparing::new(machines, last, self.context.now());
+        let now = self.context.now();
+        let preparing = self.context.ledger.read(|ledger| Preparing::begin(ledger, now))?;
         let sums = thread::scope(|scope| {
             let (sender, rows) = sync_channel(1);
             let reader = scope.spawn(move || read(database, groups, &sender));
