@@ -9,6 +9,7 @@ mod commands;
 mod goals;
 mod lab;
 mod methods;
+mod phases;
 mod rounds;
 mod second;
 mod tables;

@@ -16,6 +16,7 @@ use xtask::sshd::{Sshd, SshdOptions};
 
 use super::commands::{Cipher, Route};
 use super::methods::Method;
+use super::phases;
 use super::rounds::Measured;
 use super::trees::Link;
 use crate::tasks::bench::delay_line;
@@ -185,6 +186,7 @@ impl Lab {
         let states: Vec<_> = copies.iter().map(|copy| text(copy, "state")).collect();
         ensure!(states == ["full"], "the pass ended, and the copies are {states:?} instead of one full one");
         check_complete(&ready.destination.join(NAME), made)?;
+        println!("           the next took, in seconds: {}", phases::of(&ready.program.state_dir)?);
         Ok(outcome)
     }
 
