@@ -9,12 +9,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
+use camino::Utf8Path;
+
 use super::destination::{Identity, View};
 use super::inventory::Records;
 use super::script::quote;
 use super::source::{Entry, Kind, Source};
 use super::{Connection, Halt, Setting, Watch, manifest};
-use camino::Utf8Path;
 
 /// What stat prints of the top folder: whose it is, by numbers and by names, a NUL behind each.
 const WHOSE: &str = "%u %g\\0%U\\0%G\\0";
