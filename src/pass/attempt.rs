@@ -476,8 +476,8 @@ impl<'p> Run<'_, 'p> {
         staged: Identity,
         source: &Source,
     ) -> Result<bool, Halt> {
-        let folder = destination::staging_folder(self.place());
-        exact::is_exact(connection, view, &folder, staged, source, self.setting(), &self.watch)
+        let folder = view.below(&destination::staging_folder(self.place()));
+        exact::is_exact(connection, &folder, staged, source, self.setting(), &self.watch)
     }
 
     /// What is not there at all goes out by streams of its own; rsync does all the rest. A limit of the rate is

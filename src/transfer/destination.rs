@@ -143,6 +143,12 @@ echo \"{PART}folder $(stat -c '%d %i' -- . 2>/dev/null)\"
     )
 }
 
+/// Enters a folder, and ends the script where it is another one than the one that was seen.
+pub(super) fn enter_folder_script(folder: &str, Identity { device, inode }: Identity) -> String {
+    let folder = quote(folder);
+    format!("cd -P -- {folder} && [ \"$(stat -c '%d %i' -- .)\" = '{device} {inode}' ] || exit\n")
+}
+
 /// Prints the room of the working folder.
 pub(super) fn room_script() -> String {
     format!(

@@ -11,9 +11,8 @@ use std::process::Command;
 
 use camino::Utf8Path;
 
-use super::destination::{Identity, View};
+use super::destination::{Identity, enter_folder_script};
 use super::inventory::Records;
-use super::script::quote;
 use super::source::{Entry, Kind, Source};
 use super::{Connection, Halt, Setting, Watch, manifest};
 
@@ -26,13 +25,12 @@ const THINGS_MAX: usize = 1_000_000;
 /// So many parts each of these is, the first with the user's own number before it.
 const PARTS: usize = 4;
 
-/// Compares a folder below a target's path, known by its identity, with the source.
+/// Compares a folder at the destination, absolute and known by its identity, with the source.
 ///
 /// # Errors
 /// Any halt, a find that was killed there among them; that they differ is none.
 pub fn is_exact(
     connection: &mut Connection,
-    view: &View,
     folder: &str,
     identity: Identity,
     source: &Source,
@@ -44,13 +42,8 @@ pub fn is_exact(
     }
     let Some(owner) = Owner::of(connection, source, setting, watch)? else { return Ok(false) };
     let script = format!(
-        "cd -P -- {} && cd ./{} || exit
-[ \"$(stat -c '%d %i' -- .)\" = '{} {}' ] && u=$(id -u) || exit
-printf '%s\\0' \"$u\" && stat --printf '{WHOSE}' -- . && find . -printf '{FORMAT}'",
-        quote(&view.at),
-        quote(folder),
-        identity.device,
-        identity.inode,
+        "{}u=$(id -u) && printf '%s\\0' \"$u\" && stat --printf '{WHOSE}' -- . && find . -printf '{FORMAT}'",
+        enter_folder_script(folder, identity),
     );
     let (mut records, mut comparison) = (Records::default(), Comparison::new(source, owner));
     let status =
@@ -79,8 +72,8 @@ impl Owner {
             return Ok(None);
         }
         let mut said = Vec::new();
-        connection
-            .run_beside(stat(&source.folder), None, setting, watch, |bytes| said.extend_from_slice(bytes))?;
+        let take = |bytes: &[u8]| said.extend_from_slice(bytes);
+        connection.run_beside(stat(&source.folder), None, setting, watch, take, |_| Ok(()))?;
         Ok(Self::parse(&said))
     }
 

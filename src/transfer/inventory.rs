@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::destination::{self, OTHER_FOLDER, Place, View, parse_listed};
-use super::rsync::{self, Lines, parse_item, parse_version};
+use super::rsync::{self, Lines, parse_end, parse_item, parse_version};
 use super::script::quote;
 use super::shell::{Answer, Connection};
 use super::source::{Kind, Roots, Source, Staged, shown};
@@ -469,11 +469,6 @@ pub fn compare_content(
         Some(code) => Ok(Some(format!("rsync there ended with code {code}: {}", clipped(&said)))),
         None => Err(no_sense("rsync there did not come to its end")),
     }
-}
-
-/// The exit code in `-- 23`.
-fn parse_end(line: &[u8]) -> Option<i32> {
-    std::str::from_utf8(line.strip_prefix(b"-- ")?).ok()?.trim().parse().ok()
 }
 
 /// Which checksums rsync there is to be told to make, or why it can't make them.

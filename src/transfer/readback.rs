@@ -6,9 +6,8 @@
 
 use std::collections::HashSet;
 
-use super::destination::Identity;
-use super::rsync::{self, Checksums, Lines, parse_item};
-use super::script::quote;
+use super::destination::{Identity, enter_folder_script};
+use super::rsync::{self, Checksums, Lines, parse_end, parse_item};
 use super::source::{Kind, Source, shown};
 use super::stream::Outlook;
 use super::{Connection, Halt, Setting, Watch, ssh};
@@ -36,11 +35,8 @@ impl Expected<'_> {
     fn script(&self) -> String {
         format!(
             "LC_ALL=C; export LC_ALL
-cd -P -- {} && [ \"$(stat -c '%d %i' -- .)\" = '{} {}' ] || exit
-{}",
-            quote(self.folder),
-            self.identity.device,
-            self.identity.inode,
+{}{}",
+            enter_folder_script(self.folder, self.identity),
             rsync::checksums_script(Some(&self.checksums.algorithm))
         )
     }
@@ -64,10 +60,11 @@ pub fn is_equal(
     }
     let shell = ssh::client(&connection.host, &socket_dir)?;
     let (mut lines, mut comparison) = (Lines::default(), Comparison::new(&expected));
-    connection.run_beside(shell, Some(&expected.script()), setting, watch, |bytes| {
+    let take = |bytes: &[u8]| {
         lines.feed(bytes, &mut |line| comparison.take(line));
         progress(Outlook { bytes: comparison.bytes, file: comparison.latest });
-    })?;
+    };
+    connection.run_beside(shell, Some(&expected.script()), setting, watch, take, |_| Ok(()))?;
     tracing::info!(
         "read back: {} files equal{}{}",
         comparison.equal.len(),
@@ -94,7 +91,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn take(&mut self, line: &[u8]) {
-        self.has_ended = line == rsync::WELL_ENDED;
+        self.has_ended = parse_end(line) == Some(0);
         let Some(item) = parse_item(line) else { return };
         let Some((path, sent)) = self.expected.checksums.by_path.get_key_value(&item.path) else { return };
         if item.checksum.as_ref() == Some(sent) && !item.is_unread() {
@@ -107,8 +104,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn is_equal(&self) -> bool {
-        let files = self.expected.source.entries.iter().filter(|entry| entry.kind == Kind::File);
-        self.has_ended && files.count() == self.equal.len()
+        self.has_ended && self.expected.source.files() == self.equal.len() as u64
     }
 }
 

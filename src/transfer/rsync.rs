@@ -12,7 +12,7 @@ use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
 use super::account::Account;
-use super::process::{Ended, Event, Moved, Process, TICK};
+use super::process::{Ended, Moved, TICK};
 use super::script::quote;
 use super::source::{Kind, NAMED, Source, shown};
 use super::{Connection, Halt, Setting, Watch, outcome, ssh};
@@ -21,8 +21,6 @@ use crate::faults::{Fault, Met};
 
 /// A destination that is none: rsync lists what it would send there.
 const NOWHERE: &str = "/nonexistent/minidvodbcopy";
-/// What [`checksums_script`] says last, where all went well.
-pub(super) const WELL_ENDED: &[u8] = b"-- 0";
 /// What [`parse_item`] reads.
 const OUT_FORMAT: &str = "--out-format=%i %C %l %n";
 /// Fewer bytes than these, in the watchdog's time, is nothing: a peer's signs of life are smaller.
@@ -271,7 +269,7 @@ pub fn compare(
 }
 
 /// A script that makes the checksums of all files in the working folder, in lines for [`parse_item`]; the last line is
-/// `-- ` and rsync's exit code. Without the name of an algorithm rsync chooses.
+/// rsync's exit code, for [`parse_end`]. Without the name of an algorithm rsync chooses.
 pub(super) fn checksums_script(algorithm: Option<&str>) -> String {
     let choice = algorithm.map_or_else(String::new, |name| quote(&format!("--checksum-choice={name}")));
     format!(
@@ -280,6 +278,11 @@ rsync -r -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
 echo \"-- $?\"
 "
     )
+}
+
+/// The exit code in `-- 23`.
+pub(super) fn parse_end(line: &[u8]) -> Option<i32> {
+    std::str::from_utf8(line.strip_prefix(b"-- ")?).ok()?.trim().parse().ok()
 }
 
 fn operands(connection: &Connection, from: &Utf8Path, to: &str) -> (String, String) {
@@ -330,28 +333,15 @@ fn drive(
     mut take: impl FnMut(&[u8]),
     mut progress: impl FnMut(Glance),
 ) -> Result<Ended, Halt> {
-    let (mut process, _) = Process::start(command, &connection.group, setting, false)?;
-    let mut lines = Lines::default();
-    let mut dog = Watchdog::new(stall);
-    loop {
-        match process.next(TICK) {
-            Event::Output(bytes) => lines.feed(&bytes, &mut take),
-            Event::Nothing => {}
-            Event::End => break,
-        }
-        let verdict = watch.check().and_then(|()| connection.check_guard()).and_then(|()| {
-            dog.look(|| {
-                let moved = process.moved()?;
-                progress(Glance { moved, pid: process.id() });
-                Some(moved.read_bytes.wrapping_add(moved.written_bytes))
-            })
-        });
-        if verdict.is_err() {
-            process.ask_to_end();
-            verdict?;
-        }
-    }
-    process.end(watch)
+    let (mut lines, mut dog) = (Lines::default(), Watchdog::new(stall));
+    let take = |bytes: &[u8]| lines.feed(bytes, &mut take);
+    connection.run_beside(command, None, setting, watch, take, |process| {
+        dog.look(|| {
+            let moved = process.moved()?;
+            progress(Glance { moved, pid: process.id() });
+            Some(moved.read_bytes.wrapping_add(moved.written_bytes))
+        })
+    })
 }
 
 /// Turns rsync's end into a halt, unless all went well. Where the connection is gone, that is the cause.

@@ -146,8 +146,8 @@ impl Connection {
         self.answer_of(LONG_ANSWER_MAX_BYTES, patience, watch)
     }
 
-    /// Runs a command of this machine beside whatever else is under way, with something to read, and gives what it
-    /// prints to `take`.
+    /// Runs a command of this machine beside whatever else is under way, with something to read; gives what it prints
+    /// to `take`, and lets `look` say from time to time whether to go on.
     pub(super) fn run_beside(
         &mut self,
         command: Command,
@@ -155,6 +155,7 @@ impl Connection {
         setting: &Setting,
         watch: &Watch,
         mut take: impl FnMut(&[u8]),
+        mut look: impl FnMut(&Process) -> Result<(), Halt>,
     ) -> Result<Ended, Halt> {
         let (mut process, stdin) = Process::start(command, &self.group, setting, input.is_some())?;
         if let (Some(mut stdin), Some(input)) = (stdin, input) {
@@ -167,7 +168,7 @@ impl Connection {
                 Event::Nothing => {}
                 Event::End => break,
             }
-            let verdict = watch.check().and_then(|()| self.check_guard());
+            let verdict = watch.check().and_then(|()| self.check_guard()).and_then(|()| look(&process));
             if verdict.is_err() {
                 process.ask_to_end();
                 verdict?;

@@ -1,10 +1,11 @@
 //! A head start: the files of a minidvodb go out as tars, over as many connections as are worth while, which
 //! costs less than rsync does and fills a link that one connection cannot.
 //!
-//! It is no more than that: unless a listing then finds everything as it is in the source, rsync comes after it, sends
-//! what did not arrive, sets what a tar cannot say, and speaks of what is wrong at either end. Invariants: only files that are not in the staging
-//! folder go out; a file goes into a stream as it was when the source was read, whole, or not at all: what is cut
-//! off has not its size. It does not know what a fault is, but for those of the watch.
+//! It is no more than that: unless a listing then finds everything as it is in the source, rsync comes after it,
+//! sends what did not arrive, sets what a tar cannot say, and speaks of what is wrong at either end. Invariants: only
+//! files that are not in the staging folder go out; a file goes into a stream as it was when the source was read,
+//! whole, or not at all: what is cut off has not its size. It does not know what a fault is, but for those of the
+//! watch.
 
 mod one;
 mod packing;
@@ -14,7 +15,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 
 use tracing::Span;
 
@@ -113,13 +114,21 @@ pub fn send(
             let _inside = span.enter();
             report(&first, || over_this(connection, work, parcel, setting, watch));
         });
-        let mut gathering = Gathering { ended, work, is_late: &is_late, running: 1, ends: Vec::new() };
-        let mut streams = 1;
-        while gathering.look() {
+        let (mut streams, mut ends) = (1, Vec::new());
+        while ends.len() < streams {
+            if let Ok(end) = ended.recv_timeout(TICK) {
+                // The first stream that halts ends the others.
+                if end.is_err() {
+                    work.give_up();
+                }
+                ends.push(end);
+            }
+            if work.is_given_out() || work.is_given_up() {
+                is_late.store(true, Ordering::Relaxed);
+            }
             progress(Outlook { bytes: work.sent_bytes(), file: work.latest() });
             while streams < streams_max && work.wants_another(streams) {
                 streams += 1;
-                gathering.running += 1;
                 let sender = sender.clone();
                 scope.spawn(move || {
                     let _inside = span.enter();
@@ -127,8 +136,7 @@ pub fn send(
                 });
             }
         }
-        progress(Outlook { bytes: work.sent_bytes(), file: work.latest() });
-        gathering.ends
+        ends
     });
     let mut streamed = Streamed { bytes: work.sent_bytes(), ..Streamed::default() };
     let mut halted = None;
@@ -157,32 +165,6 @@ fn report(to: &Sender<Ended>, stream: impl FnOnce() -> Ended) {
         .unwrap_or_else(|_| Err(Error::bug("a stream ended in an unexpected way").into()));
     // Only a receiver that is gone does not take it.
     let _ = to.send(ended);
-}
-
-/// Waits for all streams.
-struct Gathering<'a> {
-    ended: Receiver<Ended>,
-    work: &'a Work,
-    is_late: &'a AtomicBool,
-    running: usize,
-    ends: Vec<Ended>,
-}
-
-impl Gathering<'_> {
-    /// Waits a moment; the first stream that halts ends the others. Says whether any is left.
-    fn look(&mut self) -> bool {
-        if let Ok(end) = self.ended.recv_timeout(TICK) {
-            if end.is_err() {
-                self.work.give_up();
-            }
-            self.ends.push(end);
-            self.running -= 1;
-        }
-        if self.work.is_given_out() || self.work.is_given_up() {
-            self.is_late.store(true, Ordering::Relaxed);
-        }
-        self.running > 0
-    }
 }
 
 fn over_this(

@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 use super::packing::{Packing, Pipe, State};
 use super::work::Work;
 use super::{End, Ended, Parcel};
-use crate::transfer::destination::MARK_FD;
+use crate::transfer::destination::{MARK_FD, enter_folder_script};
 use crate::transfer::process::{Event, Messages, Process, TICK};
 use crate::transfer::rsync;
-use crate::transfer::script::quote;
 use crate::transfer::{Connection, Halt, Setting, Watch, ssh};
 
 /// Before a word is sent, the far end has to have said that it is ready.
@@ -95,9 +94,7 @@ fn script(parcel: &Parcel<'_>) -> String {
 LC_ALL=C; export LC_ALL; umask 077
 exec 2>&1
 unset TAR_OPTIONS TAPE POSIXLY_CORRECT
-cd -P -- {to} || exit
-[ \"$(stat -c '%d %i' -- .)\" = '{device} {inode}' ] || exit
-exec {MARK_FD}<. || exit
+{enter}exec {MARK_FD}<. || exit
 case $(tar --version) in 'tar (GNU tar)'*) ;; *) echo '{NO_TAR}'; exit;; esac
 echo {READY}
 tar -x -p -b 512 --no-same-owner --warning=no-timestamp -f -
@@ -105,9 +102,7 @@ echo \"{ENDED} $?\"
 exit
 }}
 ",
-        to = quote(parcel.to),
-        device = parcel.folder.device,
-        inode = parcel.folder.inode,
+        enter = enter_folder_script(parcel.to, parcel.folder),
     )
 }
 

@@ -108,7 +108,9 @@ impl Work {
         let spent = self.first_sent.get().map_or(Duration::ZERO, Instant::elapsed);
         let sent_bytes = self.sent_bytes();
         let left_bytes = self.bytes.saturating_sub(sent_bytes);
-        !self.is_given_out() && is_another_worth_while(streams, spent, sent_bytes, left_bytes)
+        !self.is_given_out()
+            && !self.is_given_up()
+            && is_another_worth_while(streams, spent, sent_bytes, left_bytes)
     }
 
     /// The files to send next.
