@@ -20,46 +20,55 @@ use crate::model::{BUCKET_IDS, Copy, CopyId, Group, Host, Machine, Minidvodb, Ta
 /// So many copies are worth being written at once.
 pub const ADOPTED_AT_ONCE: usize = 4000;
 
-/// Records one behind the other, with their keys, where each ends, and the hash of its entry.
+/// Records one behind the other, with their keys, and where each ends.
+#[derive(Default)]
+struct Packed {
+    bytes: Vec<u8>,
+    ends: Vec<(u64, usize)>,
+}
+
+impl Packed {
+    fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(_, end)| end));
+        starts.zip(&self.ends).map(|(start, &(key, end))| (key, &self.bytes[start..end]))
+    }
+}
+
+/// Records to be written, with the hashes of their entries.
 #[derive(Default)]
 struct Records {
-    bytes: Vec<u8>,
-    entries: Vec<(u64, usize, u64)>,
+    packed: Packed,
+    hashes: Vec<u64>,
 }
 
 impl Records {
     fn add(&mut self, table: &str, key: u64, record: &impl serde::Serialize) -> Result<(), Failure> {
-        let start = self.bytes.len();
-        append(&Place::new(table, key), record, &mut self.bytes)?;
-        let hash = entry_hash::<u64, &[u8]>(table, &key, &&self.bytes[start..]);
-        self.entries.push((key, self.bytes.len(), hash));
+        let Packed { bytes, ends } = &mut self.packed;
+        let start = bytes.len();
+        append(&Place::new(table, key), record, bytes)?;
+        self.hashes.push(entry_hash::<u64, &[u8]>(table, &key, &&bytes[start..]));
+        ends.push((key, bytes.len()));
         Ok(())
     }
 
     fn iter(&self) -> impl Iterator<Item = (u64, &[u8], u64)> {
-        let starts = std::iter::once(0).chain(self.entries.iter().map(|&(_, end, _)| end));
-        starts.zip(&self.entries).map(|(start, &(key, end, hash))| (key, &self.bytes[start..end], hash))
+        self.packed.iter().zip(&self.hashes).map(|((key, record), &hash)| (key, record, hash))
     }
 }
 
 /// Copies as they lie in the ledger.
 #[derive(Default)]
-pub struct KeptCopies {
-    bytes: Vec<u8>,
-    ends: Vec<(u64, usize)>,
-}
+pub struct KeptCopies(Packed);
 
 impl KeptCopies {
     pub(super) fn add(&mut self, id: u64, record: &[u8]) {
-        self.bytes.extend_from_slice(record);
-        self.ends.push((id, self.bytes.len()));
+        self.0.bytes.extend_from_slice(record);
+        self.0.ends.push((id, self.0.bytes.len()));
     }
 
     /// They themselves, each with the mark of its record.
     pub(super) fn read(&self) -> Result<Vec<(Copy, Mark)>, Failure> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(_, end)| end));
-        let records = starts.zip(&self.ends).map(|(start, &(id, end))| (id, &self.bytes[start..end]));
-        records.map(|(id, record)| Ok((decode_copy(id, record)?, Mark::of(record)))).collect()
+        self.0.iter().map(|(id, record)| Ok((decode_copy(id, record)?, Mark::of(record)))).collect()
     }
 }
 

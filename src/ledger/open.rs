@@ -127,7 +127,7 @@ pub(super) fn write_with_cache<T>(
         if let migrations::Fit::Older { first_step } = fit {
             bring_up_to_date(ledger, first_step)?;
         }
-        let db = wait_for(ledger, || builder(is_checked).set_cache_size(cache_bytes).open(&ledger.file))?;
+        let db = open_with_cache(ledger, is_checked, cache_bytes)?;
         let result = transaction(&db, change)?;
         db.close()?;
         ledger.note_sound();
@@ -297,7 +297,11 @@ fn expect_sound(db: &impl ReadableDatabase) -> Result<(), Failure> {
 
 /// Opens for writing, with redb's check of the whole file or without.
 pub(super) fn open_for_writing(ledger: &Ledger, is_checked: bool) -> Result<Database, Failure> {
-    Ok(wait_for(ledger, || builder(is_checked).open(&ledger.file))?)
+    open_with_cache(ledger, is_checked, CACHE_BYTES)
+}
+
+fn open_with_cache(ledger: &Ledger, is_checked: bool, cache_bytes: usize) -> Result<Database, Failure> {
+    Ok(wait_for(ledger, || builder(is_checked).set_cache_size(cache_bytes).open(&ledger.file))?)
 }
 
 fn builder(is_checked: bool) -> Builder {

@@ -267,7 +267,7 @@ impl Looking<'_> {
     ) -> Result<(), Stopped> {
         let names: Vec<&str> = self.groups.iter().map(Group::as_str).collect();
         let parts = parts(buckets, RUN, sums, self.rows_at_once());
-        let (mut unseen, mut absent, mut found) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut unseen, mut absent, mut found) = (Vec::new(), self.old_absent(&parts)?, HashSet::new());
         // While some are looked at, the next ones are read.
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
@@ -278,7 +278,6 @@ impl Looking<'_> {
                 let seen: HashSet<u64> = runs.iter().filter_map(RunRow::natural_id).collect();
                 self.take_runs(&runs)?;
                 unseen.extend(self.unseen_minidvodbs(ranges, &seen)?);
-                absent.extend(self.old_absent(ranges)?);
                 found.extend(absent.extract_if(.., |id| seen.contains(id)));
                 Ok::<(), Stopped>(())
             });
@@ -338,9 +337,9 @@ impl Looking<'_> {
     }
 
     /// The minidvodbs that minidvodbRun was found not to have.
-    fn old_absent(&self, ranges: &[Range<u64>]) -> Result<Vec<u64>, Stopped> {
+    fn old_absent(&self, parts: &[Vec<Range<u64>>]) -> Result<Vec<u64>, Stopped> {
         let absent = self.context.ledger.read(absent)?;
-        let is_read = |id: &u64| ranges.iter().any(|range| range.contains(id));
+        let is_read = |id: &u64| parts.iter().flatten().any(|range| range.contains(id));
         Ok(absent.into_iter().filter(is_read).collect())
     }
 
