@@ -190,7 +190,7 @@ fn two_names_of_one_machine_are_served_one_after_the_other() {
     world.ok(&["host", "add", "ipp0222", "--machine", "ipp022"]);
     let summary = world.ok(&["run", "--jobs", "8", "--json"]).json();
     assert_eq!(done(&summary), ["ipp022 First.1 full", "ipp0222 Second.2 full"]);
-    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    let log = world.file_log();
     let of = |group: &str| {
         let lines = log.lines().enumerate().filter(|(_, line)| line.contains(&format!("group={group} ")));
         lines.map(|(number, _)| number).collect::<Vec<_>>()

@@ -66,7 +66,7 @@ fn prepare(world: &World, folder: &Utf8Path) {
 
 /// Whether the file log tells of a stream, and of how many bytes.
 fn streamed_bytes(world: &World) -> Vec<u64> {
-    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    let log = world.file_log();
     log.lines()
         .filter_map(|line| line.split_once(" stream: ")?.1.split_once(" bytes of files")?.0.parse().ok())
         .collect()
@@ -89,16 +89,12 @@ fn many_small_files_arrive_by_a_stream() {
     assert!(attempts[0].sent_bytes > 1_000_000.0, "{}", attempts[0].sent_bytes);
     // rsync has nothing to send, and the source is not read again.
     expect_read_back(&world, FILES + 1);
-    assert!(!log(&world).contains("started: rsync -a"), "{}", log(&world));
-}
-
-fn log(world: &World) -> String {
-    fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap()
+    assert!(!world.file_log().contains("started: rsync -a"), "{}", world.file_log());
 }
 
 #[track_caller]
 fn expect_read_back(world: &World, files: usize) {
-    let log = log(world);
+    let log = world.file_log();
     assert!(log.contains(&format!("read back: {files} files equal\n")), "{log}");
 }
 
@@ -237,8 +233,8 @@ fn a_byte_that_the_far_end_changes_is_found_and_mended() {
     );
     world.run(&["run"]).expect(1).says("231");
     // Nothing else gives it away.
-    assert!(log(&world).contains(&format!("read back: {FILES} files equal, n0001/00120.cpm not\n")));
-    assert!(!log(&world).contains("started: rsync -a -s -8 --timeout"));
+    assert!(world.file_log().contains(&format!("read back: {FILES} files equal, n0001/00120.cpm not\n")));
+    assert!(!world.file_log().contains("started: rsync -a -s -8 --timeout"));
     assert!(!world.there().join("ThreePi.1").exists());
     world.ok(&["revert", "--all"]);
     world.ok(&["run"]);
@@ -265,7 +261,7 @@ fn where_the_host_cannot_read_back_both_sides_are_compared() {
     world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
     world.ok(&["run"]).is_silent();
     expect_full(&world, "checksum");
-    let log = log(&world);
+    let log = world.file_log();
     assert!(log.contains("read back: 0 files equal; without its end\n"), "{log}");
     assert!(log.contains("started: rsync -a -s -8 -n -c"), "{log}");
 }
@@ -437,7 +433,7 @@ fn large_files() -> World {
 
 /// How many streams went out to their end.
 fn streams(world: &World) -> usize {
-    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    let log = world.file_log();
     log.lines().filter(|line| line.contains("one of the streams ended: Done")).count()
 }
 
@@ -534,7 +530,7 @@ fn a_large_file_that_was_cut_off_goes_on_where_it_was() {
     slow::log_rsync(&mut world);
     world.ok(&["run"]);
     expect_full(&world, "checksum");
-    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    let log = world.file_log();
     assert!(log.contains("script keep-parts after"), "{log}");
     let sent = slow::wire_bytes(&world)[0];
     assert!(sent < 3 * (LARGE_BYTES - 25_000_000), "{sent} bytes were sent again");

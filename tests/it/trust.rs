@@ -173,7 +173,7 @@ fn check_hostile(tool: &str, script: &str) {
     assert!(peak < 48 << 20, "{what}: {peak} bytes of memory");
     // Of what is said 8 KiB are kept, and a byte takes at most six when it is escaped.
     assert!(stderr.len() < 60_000, "{what}: {} bytes are said", stderr.len());
-    let log = fs::read_to_string(world.state().join("log/minidvodbcopy.log")).unwrap();
+    let log = world.file_log();
     assert!(log.len() < 200_000, "{what}: {} bytes of log", log.len());
     assert!(!stderr.contains("bug") && !log.contains("panicked"), "{what}: {stderr}");
     let shown = ["show 1", "list", "host show", "target show", "log show", "list --format mdc"];

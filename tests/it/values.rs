@@ -4,7 +4,7 @@ use xtask::dvo::Shape;
 use xtask::mariadb::MariaDbOptions;
 
 use super::ipp::{Ipp, Site, ledger_copies, quoted};
-use super::world::World;
+use super::world::{Ran, World};
 
 const OLD: &str = "'2011-05-02 03:04:05'";
 
@@ -315,6 +315,36 @@ fn the_sums_of_a_first_sync_are_those_that_the_server_makes() {
 /// So many rows go as lines of a file.
 const MANY: u64 = 700;
 
+/// A site with so many minidvodbs, and a target.
+fn many() -> Site {
+    let site = Site::new();
+    site.add_bare(1, MANY);
+    site.add_target();
+    site
+}
+
+/// What a sync says that is to write so many new rows into a table to which something was done.
+fn sync_into(site: &Site, statements: &str) -> Ran {
+    site.ipp.sql(statements);
+    site.ok(&["stage", "off", "load"]);
+    site.ok(&["run"]);
+    site.run(&["sync"])
+}
+
+/// How many statements begin like that.
+fn count(statements: &[String], verb: &str) -> usize {
+    statements.iter().filter(|statement| statement.starts_with(verb)).count()
+}
+
+#[track_caller]
+fn expect_all_refused_until_it_is_wide(site: &Site, ran: &Ran) {
+    assert!(format!("{ran:?}").contains("is refused"), "{ran:?}");
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), 0);
+    site.ipp.sql("ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR(255) NOT NULL");
+    site.sync();
+    site.expect_in_step();
+}
+
 #[test]
 fn a_server_that_takes_no_lines_gets_many_rows_all_the_same() {
     let extra = vec!["--local-infile=0".to_owned()];
@@ -324,22 +354,16 @@ fn a_server_that_takes_no_lines_gets_many_rows_all_the_same() {
     let proxy = site.add_proxy();
     site.queue();
     let said = proxy.statements();
-    let count = |verb: &str| said.iter().filter(|statement| statement.starts_with(verb)).count();
-    assert_eq!((count("LOAD"), count("INSERT")), (1, 1), "{said:#?}");
+    assert_eq!((count(&said, "LOAD"), count(&said, "INSERT")), (1, 1), "{said:#?}");
     assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), MANY);
     site.expect_in_step();
 }
 
 #[test]
 fn a_row_that_is_refused_hinders_no_other_of_many() {
-    let site = Site::new();
-    site.add_bare(1, MANY);
-    site.add_target();
+    let site = many();
     // As lines, the server would pass over it with a warning.
-    site.ipp.sql("ALTER TABLE minidvodbCopy ADD CONSTRAINT no_77 CHECK (minidvodb_id <> 77)");
-    site.ok(&["stage", "off", "load"]);
-    site.ok(&["run"]);
-    let ran = site.run(&["sync"]);
+    let ran = sync_into(&site, "ALTER TABLE minidvodbCopy ADD CONSTRAINT no_77 CHECK (minidvodb_id <> 77)");
     assert!(format!("{ran:?}").contains("of minidvodb 77: a row for it is refused"), "{ran:?}");
     let missing = "SELECT COUNT(*) FROM minidvodbCopy WHERE minidvodb_id = 77";
     assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), MANY - 1);
@@ -351,18 +375,9 @@ fn a_row_that_is_refused_hinders_no_other_of_many() {
 
 #[test]
 fn nothing_is_cut_where_a_column_is_too_narrow_for_many_rows() {
-    let site = Site::new();
-    site.add_bare(1, MANY);
-    site.add_target();
-    site.ipp.sql("ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR(4) NOT NULL");
-    site.ok(&["stage", "off", "load"]);
-    site.ok(&["run"]);
-    let ran = site.run(&["sync"]);
-    assert!(format!("{ran:?}").contains("is refused"), "{ran:?}");
-    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), 0);
-    site.ipp.sql("ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR(255) NOT NULL");
-    site.sync();
-    site.expect_in_step();
+    let site = many();
+    let ran = sync_into(&site, "ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR(4) NOT NULL");
+    expect_all_refused_until_it_is_wide(&site, &ran);
 }
 
 #[test]
@@ -403,28 +418,20 @@ fn what_goes_in_many_rows_is_what_had_come_value_by_value() {
     let proxy = site.add_proxy();
     site.ok(&["sync"]);
     let said = proxy.statements();
-    let count = |verb: &str| said.iter().filter(|statement| statement.starts_with(verb)).count();
-    assert_eq!((count("LOAD"), count("INSERT"), count("ROLLBACK TO")), (1, 0, 0), "{said:#?}");
+    let counted = ["LOAD", "INSERT", "ROLLBACK TO"].map(|verb| count(&said, verb));
+    assert_eq!(counted, [1, 0, 0], "{said:#?}");
     assert_eq!(copies(&site.ipp), came);
     site.expect_at_rest();
 }
 
 #[test]
 fn a_table_that_cannot_undo_anything_is_given_no_lines() {
-    let site = Site::new();
-    site.add_bare(1, MANY);
-    site.add_target();
+    let site = many();
     // Without its foreign keys, which that engine does not have.
-    site.ipp.sql(
+    let ran = sync_into(
+        &site,
         "CREATE TABLE made LIKE minidvodbCopy; DROP TABLE minidvodbCopy; RENAME TABLE made TO minidvodbCopy;
          ALTER TABLE minidvodbCopy ENGINE = MyISAM, MODIFY minidvodb_rsync_path VARCHAR(4) NOT NULL",
     );
-    site.ok(&["stage", "off", "load"]);
-    site.ok(&["run"]);
-    let ran = site.run(&["sync"]);
-    assert!(format!("{ran:?}").contains("is refused"), "{ran:?}");
-    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), 0);
-    site.ipp.sql("ALTER TABLE minidvodbCopy MODIFY minidvodb_rsync_path VARCHAR(255) NOT NULL");
-    site.sync();
-    site.expect_in_step();
+    expect_all_refused_until_it_is_wide(&site, &ran);
 }

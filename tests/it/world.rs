@@ -121,6 +121,12 @@ impl World {
         self.root.join("state")
     }
 
+    /// The file log.
+    #[track_caller]
+    pub fn file_log(&self) -> String {
+        std::fs::read_to_string(self.state().join("log/minidvodbcopy.log")).unwrap()
+    }
+
     /// The folder at the destination that targets go to.
     pub fn there(&self) -> Utf8PathBuf {
         self.root.join("there")
