@@ -9,6 +9,7 @@ mod connect;
 mod inspect;
 mod load;
 mod read;
+mod text;
 mod values;
 mod whole;
 mod write;

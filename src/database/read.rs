@@ -10,23 +10,23 @@ use super::{Database, Trouble};
 use crate::model::{BUCKET_IDS, Buckets, Content, MinidvodbId, NO_BUCKET, TableRow};
 
 /// A row of minidvodbRun with its fault of minidvodbProcessed, as it lies there.
-#[derive(Clone, Debug)]
-pub struct RunRow {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunRow<'t> {
     /// minidvodb_id.
     pub id: i64,
     /// minidvodb_name.
-    pub name: Option<String>,
+    pub name: Option<&'t str>,
     /// minidvodb_group.
-    pub group: String,
+    pub group: &'t str,
     /// minidvodb_path.
-    pub path: String,
+    pub path: &'t str,
     /// state.
-    pub state: String,
+    pub state: &'t str,
     /// fault of minidvodbProcessed; none where it has no row there.
     pub fault: Option<i64>,
 }
 
-impl RunRow {
+impl RunRow<'_> {
     /// Its id; none where that is none, and names nothing that could be copied.
     pub fn natural_id(&self) -> Option<u64> {
         u64::try_from(self.id).ok().filter(|&id| id > 0)
@@ -41,9 +41,14 @@ const COPY: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.minidvodb_rsync
 /// Sums are taken modulo this prime, the largest below 2^63.
 pub(super) const PRIME: u64 = 9_223_372_036_854_775_783;
 
+/// What a row weighs is made of this.
+pub(super) fn text_of(columns: &str) -> String {
+    format!("CONCAT_WS('\n', {columns})")
+}
+
 /// The part of a row in the sum of its bucket.
 pub(super) fn weighed(id: &str, columns: &str) -> String {
-    format!("CRC32(CONCAT_WS('\n', {columns})) * (CRC32({id}) | 1)")
+    format!("CRC32({}) * (CRC32({id}) | 1)", text_of(columns))
 }
 
 /// The three tables; the column whose hash weighs a row, so that rows that are edited alike do not make up for
@@ -139,7 +144,7 @@ impl Database {
         &mut self,
         groups: &[&str],
         ranges: &[Range<u64>],
-        see: impl FnMut(RunRow),
+        see: impl FnMut(&RunRow<'_>),
     ) -> Result<(), Trouble> {
         if groups.is_empty() || ranges.is_empty() {
             return Ok(());
@@ -153,19 +158,23 @@ impl Database {
     ///
     /// # Errors
     /// Away or refused.
-    pub fn each_run_of(&mut self, ids: &[u64], see: impl FnMut(RunRow)) -> Result<(), Trouble> {
+    pub fn each_run_of(&mut self, ids: &[u64], see: impl FnMut(&RunRow<'_>)) -> Result<(), Trouble> {
         if ids.is_empty() {
             return Ok(());
         }
         self.see_runs(&format!("{RUN} WHERE r.minidvodb_id IN ({})", listed(ids)), Params::Empty, see)
     }
 
-    fn see_runs(&mut self, query: &str, params: Params, mut see: impl FnMut(RunRow)) -> Result<(), Trouble> {
+    fn see_runs(
+        &mut self,
+        query: &str,
+        params: Params,
+        mut see: impl FnMut(&RunRow<'_>),
+    ) -> Result<(), Trouble> {
         for row in self.conn.exec_iter(query, params)? {
             let mut columns = Columns::of(row?);
-            let mut run = run_of(&mut columns)?;
-            run.fault = columns.number()?;
-            see(run);
+            let run = OwnedRun::of(&mut columns)?;
+            see(&run.with_fault(columns.number()?));
         }
         Ok(())
     }
@@ -241,16 +250,30 @@ impl Database {
     }
 }
 
-/// The row of minidvodbRun in some columns.
-pub(super) fn run_of(columns: &mut Columns) -> Result<RunRow, Trouble> {
-    Ok(RunRow {
-        id: columns.number()?.unwrap_or_default(),
-        name: columns.text()?,
-        group: columns.text()?.unwrap_or_default(),
-        path: columns.text()?.unwrap_or_default(),
-        state: columns.text()?.unwrap_or_default(),
-        fault: None,
-    })
+/// The texts of a row of minidvodbRun, in columns of their own.
+pub(super) struct OwnedRun {
+    id: i64,
+    name: Option<String>,
+    group: String,
+    path: String,
+    state: String,
+}
+
+impl OwnedRun {
+    pub(super) fn of(columns: &mut Columns) -> Result<Self, Trouble> {
+        Ok(Self {
+            id: columns.number()?.unwrap_or_default(),
+            name: columns.text()?,
+            group: columns.text()?.unwrap_or_default(),
+            path: columns.text()?.unwrap_or_default(),
+            state: columns.text()?.unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn with_fault(&self, fault: Option<i64>) -> RunRow<'_> {
+        let Self { id, name, group, path, state } = self;
+        RunRow { id: *id, name: name.as_deref(), group, path, state, fault }
+    }
 }
 
 /// The row of minidvodbCopy in some columns: its two ids, where they are some, and the rest.
@@ -306,8 +329,8 @@ fn one_of(table: &str, ids: &[u64]) -> String {
     }
 }
 
-fn listed(ids: &[u64]) -> String {
-    let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+pub(super) fn listed<T: ToString>(ids: &[T]) -> String {
+    let ids: Vec<String> = ids.iter().map(T::to_string).collect();
     ids.join(", ")
 }
 

@@ -54,6 +54,15 @@ impl Columns {
         }
     }
 
+    /// The bytes of a text; none of them for NULL.
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, Trouble> {
+        match self.next() {
+            Value::NULL => Ok(Vec::new()),
+            Value::Bytes(text) => Ok(text),
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+
     /// A FLOAT in seconds; none for NULL.
     pub(super) fn seconds(&mut self) -> Result<Option<f32>, Trouble> {
         match self.next() {

@@ -4,31 +4,38 @@
 //! for them.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use mysql::Params;
 use mysql::prelude::Queryable as _;
 
-use super::read::{PRIME, SUMMED, copy_of, run_of, texts, weighed};
+use super::read::{OwnedRun, PRIME, SUMMED, copy_of, listed, text_of, texts, weighed};
+use super::text::{copy_in, first_number, run_in, second_number, weight};
 use super::values::Columns;
 use super::{Database, RunRow, Trouble};
 use crate::model::{BUCKET_IDS, BucketKey, Buckets, MinidvodbId, NO_BUCKET, TableRow};
 
 /// Whoever looks at the rows may write them down between two of them: the server waits for so long.
 const WRITE_MAX_S: u32 = 600;
+/// So many rows that cannot be read from their texts are asked for at once.
+const ROWS_AT_ONCE: usize = 1000;
+/// The places of the tables among those that are summed.
+const RUN: usize = 0;
+const PROCESSED: usize = 1;
+const COPY: usize = 2;
 
 /// Something that is read.
 #[derive(Debug)]
-pub enum Seen {
-    /// A minidvodb of one of the groups, by id.
-    Run(RunRow),
-    /// A row of a minidvodb, by its id.
+pub enum Seen<'t> {
+    /// A minidvodb of one of the groups, by id; those that need more than one look come behind the others.
+    Run(RunRow<'t>),
+    /// A row of a minidvodb, by its id; those of one minidvodb come one behind the other.
     Copy(TableRow),
+    /// The rows of this minidvodb need more than one look, and come behind all others.
+    Later(u64),
     /// A row of no minidvodb: its minidvodbcopy_id and its host.
     RowOfNothing(u64, String),
 }
-
-/// Nobody wants to see more.
-struct Enough;
 
 /// Sums of buckets being made.
 #[derive(Default)]
@@ -36,9 +43,9 @@ struct Sums(BTreeMap<BucketKey, (u64, u128)>);
 
 impl Sums {
     /// Counts a row with what it weighs.
-    fn add(&mut self, table: u64, minidvodb_id: Option<u64>, weight: u64) {
+    fn add(&mut self, table: usize, minidvodb_id: Option<u64>, weight: u64) {
         let bucket = minidvodb_id.filter(|&id| id > 0).map_or(NO_BUCKET, |id| id / BUCKET_IDS);
-        let (count, sum) = self.0.entry((table, bucket)).or_default();
+        let (count, sum) = self.0.entry((table as u64, bucket)).or_default();
         *count += 1;
         *sum += u128::from(weight);
     }
@@ -49,80 +56,157 @@ impl Sums {
     }
 }
 
+/// Rows being shown to somebody, who may have seen enough.
+struct Showing<'d, S> {
+    database: &'d mut Database,
+    see: S,
+    sums: Sums,
+}
+
+/// Whether more is wanted.
+type More = ControlFlow<()>;
+
 impl Database {
-    /// Shows all minidvodbs of some groups, then all rows of minidvodbCopy, until `see` says that it is enough;
-    /// the sums of all buckets, where it does not.
+    /// Shows all minidvodbs of some groups, then all rows of minidvodbCopy, until `see` has seen enough; the sums of
+    /// all buckets, where it has not.
     ///
     /// # Errors
     /// Away or refused.
     pub fn everything(
         &mut self,
         groups: &[&str],
-        mut see: impl FnMut(Seen) -> bool,
+        see: impl FnMut(Seen<'_>) -> More,
     ) -> Result<Option<Buckets>, Trouble> {
         self.conn.query_drop(format!("SET SESSION net_write_timeout = {WRITE_MAX_S}"))?;
-        let mut sums = Sums::default();
-        let faults = self.faults(&mut sums)?;
-        let seen = match self.runs(groups, &faults, &mut sums, &mut see)? {
-            Ok(()) => self.copies(&mut sums, &mut see)?,
+        let mut showing = Showing { database: self, see, sums: Sums::default() };
+        let faults = showing.faults()?;
+        let seen = match showing.runs(groups, &faults)? {
+            More::Continue(()) => showing.copies()?,
             enough => enough,
         };
-        Ok(seen.ok().map(|()| sums.into_buckets()))
+        Ok(seen.is_continue().then(|| showing.sums.into_buckets()))
     }
+}
 
+impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
     /// The faults of minidvodbProcessed, by minidvodb_id.
-    fn faults(&mut self, sums: &mut Sums) -> Result<Vec<(u64, i64)>, Trouble> {
+    fn faults(&mut self) -> Result<Vec<(u64, i64)>, Trouble> {
         let mut faults = Vec::new();
-        for row in self.conn.exec_iter(query(1, "minidvodb_id, fault", ""), ())? {
+        for row in self.database.conn.exec_iter("SELECT minidvodb_id, fault FROM minidvodbProcessed", ())? {
             let mut columns = Columns::of(row?);
             let (id, fault) = (columns.number()?, columns.number()?);
+            // As the server makes a text of them, and of none.
+            let weight = id.map_or(0, |id| {
+                let id = id.to_string();
+                let text = fault.map_or_else(|| id.clone(), |fault| format!("{id}\n{fault}"));
+                weight(&text, &id)
+            });
             let id = id.and_then(|id| u64::try_from(id).ok());
-            sums.add(1, id, columns.natural()?);
+            self.sums.add(PROCESSED, id, weight);
             faults.extend(id.zip(fault));
         }
+        faults.sort_unstable();
         Ok(faults)
     }
 
-    fn runs(
-        &mut self,
-        groups: &[&str],
-        faults: &[(u64, i64)],
-        sums: &mut Sums,
-        see: &mut impl FnMut(Seen) -> bool,
-    ) -> Result<Result<(), Enough>, Trouble> {
+    fn runs(&mut self, groups: &[&str], faults: &[(u64, i64)]) -> Result<More, Trouble> {
         let places = vec!["?"; groups.len()].join(", ");
         // Which groups are the same is the database's to say.
         let is_wanted =
             if groups.is_empty() { "0".to_owned() } else { format!("minidvodb_group IN ({places})") };
-        let columns = "minidvodb_id, minidvodb_name, minidvodb_group, minidvodb_path, state";
-        let params = if groups.is_empty() { Params::Empty } else { texts(groups) };
-        let mut faults = faults.iter().copied().peekable();
-        for row in self.conn.exec_iter(query(0, columns, &format!(", {is_wanted}")), params)? {
+        let params = || if groups.is_empty() { Params::Empty } else { texts(groups) };
+        let fault_of = |run: &RunRow<'_>| {
+            let id = run.natural_id()?;
+            let at = faults.partition_point(|(of, _)| *of < id);
+            faults.get(at).filter(|(of, _)| *of == id).map(|(_, fault)| *fault)
+        };
+        let mut later = Vec::new();
+        let (name, _, summed) = SUMMED[RUN];
+        let text = text_of(summed);
+        let query =
+            format!("SELECT {text}, minidvodb_name IS NULL, {is_wanted} FROM {name} ORDER BY minidvodb_id");
+        for row in self.database.conn.exec_iter(query, params())? {
             let mut columns = Columns::of(row?);
-            let mut run = run_of(&mut columns)?;
-            let id = run.natural_id().unwrap_or_default();
-            sums.add(0, Some(id), columns.natural()?);
-            let is_wanted = columns.natural()? != 0;
-            while faults.next_if(|(of, _)| *of < id).is_some() {}
-            run.fault = faults.peek().filter(|(of, _)| *of == id).map(|(_, fault)| *fault);
-            if is_wanted && !see(Seen::Run(run)) {
-                return Ok(Err(Enough));
+            let text = columns.bytes()?;
+            let (is_nameless, is_wanted) = (columns.natural()? != 0, columns.natural()? != 0);
+            let Some((mut run, weight)) = run_in(&text, is_nameless) else {
+                later.extend(first_number(&text));
+                continue;
+            };
+            self.sums.add(RUN, run.natural_id(), weight);
+            run.fault = fault_of(&run);
+            if is_wanted && (self.see)(Seen::Run(run)).is_break() {
+                return Ok(More::Break(()));
             }
         }
-        Ok(Ok(()))
+        let columns = "minidvodb_id, minidvodb_name, minidvodb_group, minidvodb_path, state";
+        for ids in later.chunks(ROWS_AT_ONCE) {
+            let query = weighed_rows(RUN, columns, &format!(", {is_wanted}"), &one_of("minidvodb_id", ids));
+            for row in self.database.conn.exec_iter(query, params())? {
+                let mut columns = Columns::of(row?);
+                let owned = OwnedRun::of(&mut columns)?;
+                let (weight, is_wanted) = (columns.natural()?, columns.natural()? != 0);
+                let mut run = owned.with_fault(None);
+                self.sums.add(RUN, run.natural_id(), weight);
+                run.fault = fault_of(&run);
+                if is_wanted && (self.see)(Seen::Run(run)).is_break() {
+                    return Ok(More::Break(()));
+                }
+            }
+        }
+        Ok(More::Continue(()))
     }
 
-    fn copies(
-        &mut self,
-        sums: &mut Sums,
-        see: &mut impl FnMut(Seen) -> bool,
-    ) -> Result<Result<(), Enough>, Trouble> {
+    fn copies(&mut self) -> Result<More, Trouble> {
+        let (name, _, summed) = SUMMED[COPY];
+        let query = format!("SELECT {} FROM {name} ORDER BY minidvodb_id", text_of(summed));
+        let (mut alike, mut later, mut later_of_nothing) = (Alike::default(), Vec::new(), Vec::new());
+        for row in self.database.conn.exec_iter(query, ())? {
+            let text = Columns::of(row?).bytes()?;
+            let minidvodb_id =
+                second_number(&text).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
+            if alike.minidvodb_id != minidvodb_id {
+                if alike.show(&mut self.see, &mut self.sums, &mut later).is_break() {
+                    return Ok(More::Break(()));
+                }
+                alike.minidvodb_id = minidvodb_id;
+            }
+            match (copy_in(&text), minidvodb_id) {
+                (Some((Ok(row), weight)), _) => alike.rows.push((row, weight)),
+                (Some((Err((id, host)), weight)), _) => {
+                    self.sums.add(COPY, None, weight);
+                    if (self.see)(Seen::RowOfNothing(id, host)).is_break() {
+                        return Ok(More::Break(()));
+                    }
+                }
+                (None, Some(_)) => alike.need_another_look = true,
+                (None, None) => later_of_nothing.extend(first_number(&text)),
+            }
+        }
+        if alike.show(&mut self.see, &mut self.sums, &mut later).is_break() {
+            return Ok(More::Break(()));
+        }
+        for ids in later.chunks(ROWS_AT_ONCE) {
+            if self.copies_again(&one_of("minidvodb_id", ids))?.is_break() {
+                return Ok(More::Break(()));
+            }
+        }
+        for ids in later_of_nothing.chunks(ROWS_AT_ONCE) {
+            if self.copies_again(&one_of("minidvodbcopy_id", ids))?.is_break() {
+                return Ok(More::Break(()));
+            }
+        }
+        Ok(More::Continue(()))
+    }
+
+    /// Shows rows of minidvodbCopy by all of their columns.
+    fn copies_again(&mut self, condition: &str) -> Result<More, Trouble> {
         let columns = "minidvodbcopy_id, minidvodb_id, minidvodb_rsync_path, destination_host, fault, state, \
                        epoch, dtime";
-        for row in self.conn.exec_iter(query(2, columns, ""), ())? {
+        for row in self.database.conn.exec_iter(weighed_rows(COPY, columns, "", condition), ())? {
             let mut columns = Columns::of(row?);
             let (id, minidvodb_id, content) = copy_of(&mut columns)?;
-            sums.add(2, minidvodb_id, columns.natural()?);
+            self.sums.add(COPY, minidvodb_id, columns.natural()?);
             let seen = match (id, minidvodb_id.filter(|&id| id > 0)) {
                 (None, Some(_)) => continue,
                 (id, None) => Seen::RowOfNothing(id.unwrap_or_default(), content.host),
@@ -130,16 +214,50 @@ impl Database {
                     Seen::Copy(TableRow { id, minidvodb_id: MinidvodbId(minidvodb_id), content })
                 }
             };
-            if !see(seen) {
-                return Ok(Err(Enough));
+            if (self.see)(seen).is_break() {
+                return Ok(More::Break(()));
             }
         }
-        Ok(Ok(()))
+        Ok(More::Continue(()))
     }
 }
 
-/// All rows of a table in the order of their minidvodb_ids: some columns, what each weighs, and more.
-fn query(table: usize, columns: &str, more: &str) -> String {
+/// The rows of one minidvodb, with what each weighs.
+#[derive(Default)]
+struct Alike {
+    minidvodb_id: Option<u64>,
+    rows: Vec<(TableRow, u64)>,
+    /// One of them cannot be read from its text.
+    need_another_look: bool,
+}
+
+impl Alike {
+    /// Shows them, or keeps their minidvodb for later.
+    fn show(
+        &mut self,
+        see: &mut impl FnMut(Seen<'_>) -> More,
+        sums: &mut Sums,
+        later: &mut Vec<u64>,
+    ) -> More {
+        if std::mem::take(&mut self.need_another_look) {
+            self.rows.clear();
+            later.extend(self.minidvodb_id);
+            return self.minidvodb_id.map_or(More::Continue(()), |id| see(Seen::Later(id)));
+        }
+        self.rows.drain(..).try_for_each(|(row, weight)| {
+            sums.add(COPY, Some(row.minidvodb_id.0), weight);
+            see(Seen::Copy(row))
+        })
+    }
+}
+
+/// Some rows of a table in the order of their minidvodb_ids: some columns, what each weighs, and more.
+fn weighed_rows(table: usize, columns: &str, more: &str, condition: &str) -> String {
     let (name, id, summed) = SUMMED[table];
-    format!("SELECT {columns}, {}{more} FROM {name} ORDER BY minidvodb_id", weighed(id, summed))
+    let weight = weighed(id, summed);
+    format!("SELECT {columns}, {weight}{more} FROM {name} WHERE {condition} ORDER BY minidvodb_id")
+}
+
+fn one_of<T: ToString>(column: &str, ids: &[T]) -> String {
+    format!("{column} IN ({})", listed(ids))
 }

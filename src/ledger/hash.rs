@@ -2,10 +2,17 @@
 //!
 //! Invariant: the same parts give the same hash in every version of this program, since it lies on the disk.
 
+use std::cell::RefCell;
+
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// What is no longer than this is hashed in one go, which is several times faster.
 const SHORT_BYTES: usize = 1024;
+
+thread_local! {
+    /// Where parts are put one behind the other.
+    static ALL: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(SHORT_BYTES));
+}
 
 /// The xxh3 of some parts, each with its length in front of it.
 pub(super) fn hash_of<const N: usize>(parts: [&[u8]; N]) -> u64 {
@@ -13,15 +20,14 @@ pub(super) fn hash_of<const N: usize>(parts: [&[u8]; N]) -> u64 {
     if total > SHORT_BYTES {
         return hash_in_steps(parts);
     }
-    let (mut all, mut at) = ([0; SHORT_BYTES], 0);
-    for part in parts {
-        let length = (part.len() as u64).to_le_bytes();
-        for bytes in [&length[..], part] {
-            all[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
+    ALL.with_borrow_mut(|all| {
+        all.clear();
+        for part in parts {
+            all.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            all.extend_from_slice(part);
         }
-    }
-    xxh3_64(&all[..total])
+        xxh3_64(all)
+    })
 }
 
 fn hash_in_steps<const N: usize>(parts: [&[u8]; N]) -> u64 {

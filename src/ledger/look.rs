@@ -356,15 +356,25 @@ pub trait Look: HasTables {
         Ok(buckets)
     }
 
-    /// The minidvodbs with an id in a range that are known here.
-    fn minidvodb_ids(&self, range: std::ops::Range<u64>) -> Result<Vec<u64>, Failure> {
-        self.tables().minidvodbs().range(range)?.map(|entry| Ok(entry?.0.value())).collect()
+    /// Shows the minidvodbs with an id in a range that are known here, by id.
+    fn each_minidvodb_in(
+        &self,
+        range: std::ops::Range<u64>,
+        mut see: impl FnMut(Minidvodb),
+    ) -> Result<(), Failure> {
+        for entry in self.tables().minidvodbs().range(range)? {
+            let (id, bytes) = entry?;
+            see(decode_minidvodb(id.value(), bytes.value())?.0);
+        }
+        Ok(())
     }
 
-    /// The minidvodbs with an id in a range that have copies here.
-    fn copied_ids(&self, range: std::ops::Range<u64>) -> Result<BTreeSet<u64>, Failure> {
-        let range = (range.start, "")..(range.end, "");
-        self.tables().pairs().range(range)?.map(|entry| Ok(entry?.0.value().0)).collect()
+    /// Shows the minidvodbs with an id in a range that have copies here, by id, each as often as it has some.
+    fn each_copied_id(&self, range: std::ops::Range<u64>, mut see: impl FnMut(u64)) -> Result<(), Failure> {
+        for entry in self.tables().pairs().range((range.start, "")..(range.end, ""))? {
+            see(entry?.0.value().0);
+        }
+        Ok(())
     }
 
     /// The rows of the database that name a minidvodb and that no copy stands for; 0: those that name none.

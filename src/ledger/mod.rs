@@ -1,7 +1,7 @@
 //! The ledger: everything this program knows, in one redb file.
 //!
-//! Invariants: the file is open only for a transaction's moment, so that passes and readers work at the same
-//! time; every record carries a checksum and every table a digest, so that damage is an error and never a
+//! Invariants: the file is open only for a transaction's moment, or for some seconds of a series of them, so that
+//! passes and readers work at the same time; every record carries a checksum and every table a digest, so that damage is an error and never a
 //! wrong row; the unique index on (machine, minidvodb) cannot be got around, because all changes go through
 //! [`Change`]. Only this part imports redb. It knows the model, and nothing of passes, locks or transfers.
 
@@ -21,6 +21,7 @@ mod open;
 #[cfg(test)]
 mod power_loss;
 mod records;
+mod series;
 mod tables;
 mod tally;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use change::{Change, Imported};
 pub use check::Census;
 pub use look::Look;
 pub use open::is_guarded;
+pub use series::Series;
 
 use crate::error::{Error, Exit};
 use crate::model::Copy;
@@ -167,6 +169,11 @@ impl Ledger {
         change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         self.explain(open::write_with_cache(self, open::LARGE_CACHE_BYTES, change))
+    }
+
+    /// Several changes of that size, one behind the other.
+    pub fn series(&self) -> Series<'_> {
+        Series::of(self)
     }
 
     /// The copies that a look has found, without the ledger being held meanwhile.

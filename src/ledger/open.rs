@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use fs2::FileExt as _;
 use redb::backends::InMemoryBackend;
-use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, StorageBackend as _};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadOnlyDatabase, ReadableDatabase, StorageBackend as _,
+};
 
 use super::backup::copy_with_holes;
 use super::change::Change;
@@ -24,7 +26,7 @@ use crate::holders;
 /// How long to wait for whoever holds the ledger.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to sleep between two looks at a held ledger.
-const NAP: Duration = Duration::from_millis(5);
+pub(super) const NAP: Duration = Duration::from_millis(5);
 /// A file of at most this size is checked in full at every opening.
 pub(super) const SMALL_BYTES: u64 = 16 * 1024 * 1024;
 /// redb's cache; 16 MiB served a million rows.
@@ -59,7 +61,7 @@ impl Ledger {
         now.is_some_and(|stamp| stamp.bytes <= SMALL_BYTES) && *self.sound() != now
     }
 
-    fn note_sound(&self) {
+    pub(super) fn note_sound(&self) {
         let now = self.stamp();
         *self.sound() = now;
     }
@@ -115,24 +117,29 @@ pub(super) fn write_with_cache<T>(
         create(ledger)?;
     }
     guarded(|| {
-        let is_checked = ledger.is_check_due();
-        let fit = {
-            let db = open_for_reading(ledger)?;
-            let fit = fit_of(&db)?;
-            if is_checked && fit == migrations::Fit::Current {
-                snapshot(&db)?.check_digests()?;
-            }
-            fit
-        };
-        if let migrations::Fit::Older { first_step } = fit {
-            bring_up_to_date(ledger, first_step)?;
-        }
-        let db = open_with_cache(ledger, is_checked, cache_bytes)?;
-        let result = transaction(&db, change)?;
+        let db = open_to_write(ledger, cache_bytes)?;
+        let result = transaction(&db, Durability::Immediate, change)?;
         db.close()?;
         ledger.note_sound();
         Ok(result)
     })
+}
+
+/// Opens a ledger that is there for changes, once it is of this program's schema.
+pub(super) fn open_to_write(ledger: &Ledger, cache_bytes: usize) -> Result<Database, Failure> {
+    let is_checked = ledger.is_check_due();
+    let fit = {
+        let db = open_for_reading(ledger)?;
+        let fit = fit_of(&db)?;
+        if is_checked && fit == migrations::Fit::Current {
+            snapshot(&db)?.check_digests()?;
+        }
+        fit
+    };
+    if let migrations::Fit::Older { first_step } = fit {
+        bring_up_to_date(ledger, first_step)?;
+    }
+    open_with_cache(ledger, is_checked, cache_bytes)
 }
 
 /// Takes the steps from an older schema to this program's, after a check and a backup: a damaged ledger is left
@@ -156,10 +163,12 @@ fn bring_up_to_date(ledger: &Ledger, first_step: usize) -> Result<(), Failure> {
 /// Lets `change` work in one transaction, and commits if it changed something.
 pub(super) fn transaction<T>(
     db: &Database,
+    durability: Durability,
     change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let mut txn = db.begin_write()?;
-    txn.set_quick_repair(true);
+    txn.set_durability(durability)?;
+    txn.set_quick_repair(matches!(durability, Durability::Immediate));
     let mut changes = Change::begin(&txn)?;
     let result = change(&mut changes)?;
     if changes.finish()? {
@@ -414,7 +423,7 @@ pub fn is_guarded() -> bool {
 }
 
 /// Runs `work`; a panic in it, which only a damaged file causes, is an error.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let outer = IS_GUARDED.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     IS_GUARDED.set(outer);

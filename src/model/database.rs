@@ -342,7 +342,7 @@ impl LogEntry {
 
 /// Whether the database takes two texts for the same.
 pub fn is_same_text(a: &str, b: &str) -> bool {
-    a.trim_end_matches(' ').to_lowercase() == b.trim_end_matches(' ').to_lowercase()
+    a == b || a.trim_end_matches(' ').to_lowercase() == b.trim_end_matches(' ').to_lowercase()
 }
 
 #[cfg(test)]

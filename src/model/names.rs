@@ -206,7 +206,7 @@ impl Name {
 pub(super) fn check_characters(text: &str) -> Result<(), String> {
     const WINDOWS_1252_EXTRA: &str = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ";
     // Nearly all names are plain, and there are millions of them.
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if text.bytes().fold(true, |are_plain, byte| are_plain & (b' '..=b'~').contains(&byte)) {
         return Ok(());
     }
     match text.chars().find(|&c| {

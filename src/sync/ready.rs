@@ -87,8 +87,9 @@ impl Preparing {
         Ok(Self { machines, doubts, now, last, groups, taken, not_taken })
     }
 
-    /// Minidvodbs, in the order of their ids.
+    /// Minidvodbs; in the order of their ids they are taken in faster.
     pub(super) fn minidvodbs(&mut self, minidvodbs: &[Minidvodb]) -> Result<NewMinidvodbs, Failure> {
+        let before = self.taken.len();
         for minidvodb in minidvodbs {
             let place = self.groups.iter().position(|group| *group == minidvodb.group);
             let place = place.unwrap_or_else(|| {
@@ -96,6 +97,11 @@ impl Preparing {
                 self.groups.len() - 1
             });
             self.taken.push((minidvodb.id.0, place, minidvodb.folder_name()?));
+        }
+        // Some come behind the others.
+        let new = self.taken.get(before.saturating_sub(1)..).unwrap_or_default();
+        if !new.is_sorted_by_key(|(id, ..)| id) {
+            self.taken.sort_unstable_by_key(|(id, ..)| *id);
         }
         let new = NewMinidvodbs::of(minidvodbs, self.last.1)?;
         self.last.1 = new.last_number();

@@ -12,7 +12,7 @@ use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, Report, Stopped};
 use crate::database::{Database, Trouble};
 use crate::error::Result;
-use crate::ledger::{Adopted, Change, Failure, Ledger, Look as _, Mark, Noted};
+use crate::ledger::{Adopted, Change, Failure, Ledger, Look as _, Mark, Noted, Series};
 use crate::model::{
     Content, Copy, CopyId, Host, HostRecord, LogEntry, Minidvodb, MinidvodbId, Stray, TableRow,
 };
@@ -237,11 +237,16 @@ pub(super) fn take_alone(
 
 /// Writes down copies that rows have become, which were made ready without the ledger; false, and nothing is done,
 /// where that is not the ledger's state any more: another process has been here.
-pub(super) fn take_ready(context: &Context, ready: &Ready, report: &mut Report) -> Result<bool, Stopped> {
+pub(super) fn take_ready(
+    context: &Context,
+    series: &mut Series<'_>,
+    ready: &Ready,
+    report: &mut Report,
+) -> Result<bool, Stopped> {
     if ready.rows.is_empty() {
         return Ok(true);
     }
-    Ok(context.ledger.write_much(|change| {
+    Ok(series.write(|change| {
         if !ready.claim(change)? {
             return Ok(false);
         }

@@ -4,6 +4,7 @@
 //! remembered are read, and once a day all of them. Invariant: the sum of a bucket is remembered only when its
 //! rows, as they were in the moment it was taken, are what the ledger has.
 
+mod everything;
 mod first;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -103,10 +104,13 @@ pub(super) fn survey(
         report: Report::default(),
     };
     let none = BTreeSet::new();
+    let to_settle = if synced == 0 && takes_at_once { &ahead } else { &none };
     let (sums, runs, copies) = if knows_nothing && takes_at_once {
-        look.at_everything(database)?
+        look.for_the_first_time(database)?
+    } else if is_whole || manner.accepts_deletions {
+        look.at_everything(database, &known, to_settle)?
     } else {
-        look.at_what_differs(database, &known, if synced == 0 && takes_at_once { &ahead } else { &none })?
+        look.at_what_differs(database, &known, to_settle)?
     };
     look.at_copies_ahead(database, &ahead)?;
     database.end_reading()?;
@@ -265,53 +269,86 @@ impl Looking<'_> {
         buckets: &BTreeSet<u64>,
         sums: &Buckets,
     ) -> Result<(), Stopped> {
-        let names: Vec<&str> = self.groups.iter().map(Group::as_str).collect();
         let parts = parts(buckets, RUN, sums, self.rows_at_once());
-        let (mut unseen, mut absent, mut found) = (Vec::new(), self.old_absent(&parts)?, HashSet::new());
+        let ranges = parts.concat();
+        let mut missing = self.missing_in(&ranges)?;
         // While some are looked at, the next ones are read.
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
-            let (names, parts, database) = (&names, &parts, &mut *database);
-            let reader = scope.spawn(move || read_runs(database, names, parts, &sender));
+            let (groups, parts, database) = (self.groups, &parts, &mut *database);
+            let reader = scope.spawn(move || read_runs(database, groups, parts, &sender));
             let looked = receiver.into_iter().zip(parts).try_for_each(|(runs, ranges)| {
                 self.context.check_stop()?;
-                let seen: HashSet<u64> = runs.iter().filter_map(RunRow::natural_id).collect();
-                self.take_runs(&runs)?;
-                unseen.extend(self.unseen_minidvodbs(ranges, &seen)?);
-                found.extend(absent.extract_if(.., |id| seen.contains(id)));
-                Ok::<(), Stopped>(())
+                self.at_runs(runs, ranges, &mut missing)
             });
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             looked.and_then(|()| Ok(read?))
         })?;
-        for ids in unseen.chunks(IDS_AT_ONCE) {
-            let mut runs = Vec::new();
-            database.each_run_of(ids, |run| runs.push(run))?;
-            let seen: HashSet<u64> = runs.iter().filter_map(RunRow::natural_id).collect();
-            self.take_runs(&runs)?;
-            let gone: Vec<u64> = ids.iter().filter(|id| !seen.contains(id)).copied().collect();
-            self.leave_absent(&gone)?;
-            found.extend(absent.extract_if(.., |id| seen.contains(id)));
-        }
-        for ids in absent.chunks(IDS_AT_ONCE) {
-            database.each_run_of(ids, |run| found.extend(run.natural_id()))?;
-        }
-        self.drop_old_strays(&parts, &found)
+        self.at_missing(database, missing, &ranges)
     }
 
-    fn unseen_minidvodbs(&self, ranges: &[Range<u64>], seen: &HashSet<u64>) -> Result<Vec<u64>, Stopped> {
-        Ok(self.context.ledger.read(|ledger| {
-            let mut unseen = Vec::new();
+    /// The minidvodbs that minidvodbRun was found not to have, in some ranges.
+    fn missing_in(&self, ranges: &[Range<u64>]) -> Result<Missing, Stopped> {
+        let mut absent = self.context.ledger.read(absent)?;
+        absent.retain(|id| ranges.iter().any(|range| range.contains(id)));
+        Ok(Missing { absent, ..Missing::default() })
+    }
+
+    /// All minidvodbs of the groups in some ranges, or some that come later; keeps what is new or has changed.
+    fn at_runs(
+        &mut self,
+        mut runs: Vec<Run>,
+        ranges: &[Range<u64>],
+        missing: &mut Missing,
+    ) -> Result<(), Stopped> {
+        runs.sort_unstable_by_key(id_of);
+        missing.find(runs.iter().map(id_of));
+        let (groups, mut runs, mut news) = (self.groups, runs.into_iter().peekable(), Vec::new());
+        let context = self.context;
+        let changed = context.ledger.read(|ledger| {
             for range in ranges {
-                for id in ledger.minidvodb_ids(range.clone())?.into_iter().filter(|id| !seen.contains(id)) {
-                    let group = ledger.minidvodb(MinidvodbId(id))?.map(|minidvodb| minidvodb.group);
-                    if group.is_some_and(|group| self.groups.contains(&group)) {
-                        unseen.push(id);
+                ledger.each_minidvodb_in(range.clone(), |known| {
+                    let id = known.id.0;
+                    news.extend(std::iter::from_fn(|| runs.next_if(|run| id_of(run) < id)));
+                    match runs.next_if(|run| id_of(run) == id) {
+                        Some(Ok(run)) if run == known => {}
+                        Some(run) => news.push(run),
+                        None if groups.contains(&known.group) => missing.unseen.push(id),
+                        None => {}
                     }
-                }
+                })?;
             }
-            Ok(unseen)
-        })?)
+            news.extend(runs);
+            let mut changed = Vec::new();
+            for run in news {
+                changed.extend(self.take_run(run, ledger)?);
+            }
+            Ok(changed)
+        })?;
+        self.keep(changed)
+    }
+
+    /// What was not among the minidvodbs of the groups, and what was found again.
+    fn at_missing(
+        &mut self,
+        database: &mut Database,
+        mut missing: Missing,
+        ranges: &[Range<u64>],
+    ) -> Result<(), Stopped> {
+        let groups = self.groups;
+        for ids in std::mem::take(&mut missing.unseen).chunks(IDS_AT_ONCE) {
+            let mut runs = Vec::new();
+            database.each_run_of(ids, |run| runs.extend(taken(run, groups)))?;
+            let seen: HashSet<u64> = runs.iter().map(id_of).collect();
+            self.at_runs(runs, &[], &mut missing)?;
+            let gone: Vec<u64> = ids.iter().filter(|id| !seen.contains(id)).copied().collect();
+            self.leave_absent(&gone)?;
+        }
+        let absent: Vec<u64> = missing.absent.iter().copied().collect();
+        for ids in absent.chunks(IDS_AT_ONCE) {
+            database.each_run_of(ids, |run| missing.find(run.natural_id()))?;
+        }
+        self.drop_old_strays(ranges, &missing.found)
     }
 
     /// Minidvodbs that minidvodbRun does not have. One that it has had, and which therefore has no row in
@@ -336,38 +373,19 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// The minidvodbs that minidvodbRun was found not to have.
-    fn old_absent(&self, parts: &[Vec<Range<u64>>]) -> Result<Vec<u64>, Stopped> {
-        let absent = self.context.ledger.read(absent)?;
-        let is_read = |id: &u64| parts.iter().flatten().any(|range| range.contains(id));
-        Ok(absent.into_iter().filter(is_read).collect())
-    }
-
     /// Strays of minidvodbRun whose rows can be taken now, or are gone; of those that were absent, only the ones that
     /// were `found`: another process may have missed more of them meanwhile.
-    fn drop_old_strays(&mut self, parts: &[Vec<Range<u64>>], found: &HashSet<u64>) -> Result<(), Stopped> {
+    fn drop_old_strays(&mut self, ranges: &[Range<u64>], found: &HashSet<u64>) -> Result<(), Stopped> {
         let strays = self.context.ledger.read(|ledger| ledger.strays())?;
         for stray in strays.into_iter().filter(|stray| stray.row_id == 0) {
             let id = stray.minidvodb_id;
-            let is_read = parts.iter().flatten().any(|range| range.contains(&id));
+            let is_read = ranges.iter().any(|range| range.contains(&id));
             let stays = self.not_taken.contains_key(&id) || (stray.why == ABSENT && !found.contains(&id));
             if is_read && !stays {
                 self.strays.gone.push(stray);
             }
         }
         Ok(())
-    }
-
-    /// Keeps what is new or has changed.
-    fn take_runs(&mut self, runs: &[RunRow]) -> Result<(), Stopped> {
-        let (context, mut changed) = (self.context, Vec::new());
-        context.ledger.read(|ledger| {
-            for run in runs {
-                changed.extend(self.take_run(run, ledger)?);
-            }
-            Ok(())
-        })?;
-        self.keep(changed)
     }
 
     /// Keeps minidvodbs that are new or have changed, until the guard has agreed.
@@ -381,9 +399,8 @@ impl Looking<'_> {
     }
 
     /// The minidvodb of a row, if it is news.
-    fn take_run(&mut self, run: &RunRow, ledger: &Snapshot) -> Result<Option<Minidvodb>, Failure> {
-        let Some(id) = run.natural_id() else { return Ok(None) };
-        match minidvodb_of(run, self.groups) {
+    fn take_run(&mut self, run: Run, ledger: &Snapshot) -> Result<Option<Minidvodb>, Failure> {
+        match run {
             Ok(minidvodb) if ledger.minidvodb(minidvodb.id)?.as_ref() == Some(&minidvodb) => Ok(None),
             Ok(minidvodb) => {
                 if self.is_dry {
@@ -393,7 +410,7 @@ impl Looking<'_> {
                 }
                 Ok(Some(minidvodb))
             }
-            Err(why) => {
+            Err((id, why)) => {
                 let stray = self.refuse(id, &why);
                 if !ledger.strays_of(id)?.contains(&stray) {
                     self.strays.new.push(stray);
@@ -420,31 +437,51 @@ impl Looking<'_> {
     ) -> Result<(), Stopped> {
         for ranges in parts(buckets, COPY, sums, self.rows_at_once()) {
             self.context.check_stop()?;
-            let mut rows = by_minidvodb(database.copies_in(&ranges)?);
-            // The copies and strays here that have no row there.
-            self.context.ledger.read(|ledger| {
-                for range in &ranges {
-                    for id in ledger.copied_ids(range.clone())? {
-                        if !to_settle.contains(&id) {
-                            rows.entry(id).or_default();
-                        }
-                    }
-                }
-                for stray in
-                    ledger.strays()?.iter().filter(|stray| stray.row_id != 0 && stray.minidvodb_id != 0)
-                {
-                    if ranges.iter().any(|range| range.contains(&stray.minidvodb_id)) {
-                        rows.entry(stray.minidvodb_id).or_default();
-                    }
-                }
-                Ok(())
-            })?;
-            self.compare(rows)?;
+            self.at_rows(database.copies_in(&ranges)?, &ranges, to_settle, &HashSet::new())?;
         }
         if buckets.contains(&NO_BUCKET) {
-            self.at_rows_of_nothing(database)?;
+            self.at_rows_of_nothing(database.rows_of_nothing()?)?;
         }
         Ok(())
+    }
+
+    /// Every row of minidvodbCopy in some ranges, and what this ledger has there; the rows of some minidvodbs there
+    /// come `later`.
+    fn at_rows(
+        &mut self,
+        rows: Vec<TableRow>,
+        ranges: &[Range<u64>],
+        to_settle: &BTreeSet<u64>,
+        later: &HashSet<u64>,
+    ) -> Result<(), Stopped> {
+        let mut rows = by_minidvodb(rows);
+        // The copies and strays here that have no row there.
+        let mut alone = self.context.ledger.read(|ledger| {
+            let mut alone = BTreeSet::new();
+            for range in ranges {
+                ledger.each_copied_id(range.clone(), |id| {
+                    if !rows.contains_key(&id) && !to_settle.contains(&id) {
+                        alone.insert(id);
+                    }
+                })?;
+            }
+            let strays = ledger.strays()?.into_iter();
+            let strays = strays.filter(|stray| stray.row_id != 0 && stray.minidvodb_id != 0);
+            let is_here = |id: &u64| ranges.iter().any(|range| range.contains(id));
+            alone.extend(strays.map(|stray| stray.minidvodb_id).filter(is_here));
+            alone.retain(|id| !later.contains(id));
+            Ok(alone)
+        })?;
+        loop {
+            for _ in rows.len()..ROWS_AT_ONCE as usize {
+                let Some(id) = alone.pop_first() else { break };
+                rows.entry(id).or_default();
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+            self.compare(std::mem::take(&mut rows))?;
+        }
     }
 
     /// The minidvodbs whose copies have changed here. One that minidvodbRun is known not to have is passed over.
@@ -470,10 +507,9 @@ impl Looking<'_> {
         Ok(())
     }
 
-    fn at_rows_of_nothing(&mut self, database: &mut Database) -> Result<(), Stopped> {
+    fn at_rows_of_nothing(&mut self, rows: Vec<(u64, String)>) -> Result<(), Stopped> {
         let known = self.context.ledger.read(|ledger| ledger.strays_of(0))?;
-        let found: Vec<Stray> =
-            database.rows_of_nothing()?.into_iter().map(|(id, host)| of_nothing(id, host)).collect();
+        let found: Vec<Stray> = rows.into_iter().map(|(id, host)| of_nothing(id, host)).collect();
         let is_in = |stray: &Stray, all: &[Stray]| all.iter().any(|other| other.row_id == stray.row_id);
         self.strays.gone.extend(known.iter().filter(|stray| !is_in(stray, &found)).cloned());
         self.strays.new.extend(found.into_iter().filter(|stray| !known.contains(stray)));
@@ -595,18 +631,53 @@ impl Looking<'_> {
 /// Reads the minidvodbs of some groups in one part of the ids after the other, until nobody wants more.
 fn read_runs(
     database: &mut Database,
-    groups: &[&str],
+    groups: &[Group],
     parts: &[Vec<Range<u64>>],
-    sender: &SyncSender<Vec<RunRow>>,
+    sender: &SyncSender<Vec<Run>>,
 ) -> Result<(), Trouble> {
+    let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
     for ranges in parts {
         let mut runs = Vec::new();
-        database.each_run(groups, ranges, |run| runs.push(run))?;
+        database.each_run(&names, ranges, |run| runs.extend(taken(run, groups)))?;
         if sender.send(runs).is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// A row of minidvodbRun: a minidvodb; or the id of one that can't be taken, and why.
+type Run = Result<Minidvodb, (u64, String)>;
+
+/// What a row of minidvodbRun stands for; none where its id is none.
+fn taken(run: &RunRow<'_>, groups: &[Group]) -> Option<Run> {
+    let id = run.natural_id()?;
+    Some(minidvodb_of(MinidvodbId(id), run, groups).map_err(|why| (id, why)))
+}
+
+fn id_of(run: &Run) -> u64 {
+    match run {
+        Ok(minidvodb) => minidvodb.id.0,
+        Err((id, _)) => *id,
+    }
+}
+
+/// What is not among the minidvodbs of the groups.
+#[derive(Default)]
+struct Missing {
+    /// Those that this ledger has in these groups.
+    unseen: Vec<u64>,
+    /// Those that minidvodbRun was found not to have, and those of them that it has now.
+    absent: HashSet<u64>,
+    found: HashSet<u64>,
+}
+
+impl Missing {
+    fn find(&mut self, ids: impl IntoIterator<Item = u64>) {
+        if !self.absent.is_empty() {
+            self.found.extend(ids.into_iter().filter(|id| self.absent.remove(id)));
+        }
+    }
 }
 
 /// Why the rows of a minidvodb that can't be taken can't be, either.
@@ -683,10 +754,10 @@ pub(super) fn by_minidvodb(rows: Vec<TableRow>) -> BTreeMap<u64, Vec<TableRow>> 
 }
 
 /// A minidvodb as its row has it.
-fn minidvodb_of(run: &RunRow, groups: &[Group]) -> Result<Minidvodb, String> {
+fn minidvodb_of(id: MinidvodbId, run: &RunRow<'_>, groups: &[Group]) -> Result<Minidvodb, String> {
     let text = |refused: crate::model::Refused| refused.to_string();
     // A group that the database takes for one of ours is ours.
-    let is_ours = |group: &&Group| is_same_text(group.as_str(), &run.group);
+    let is_ours = |group: &&Group| is_same_text(group.as_str(), run.group);
     let group = match groups.iter().find(|group| group.as_str() == run.group) {
         Some(group) => group.clone(),
         None => match groups.iter().find(is_ours) {
@@ -694,12 +765,12 @@ fn minidvodb_of(run: &RunRow, groups: &[Group]) -> Result<Minidvodb, String> {
             None => Group::parse(run.group.trim_end_matches(' ')).map_err(text)?,
         },
     };
-    let state = if is_same_text(&run.state, "merged") { "merged" } else { run.state.trim_end_matches(' ') };
-    let path = AbsolutePath::parse(&run.path).map_err(text)?;
+    let state = if is_same_text(run.state, "merged") { "merged" } else { run.state.trim_end_matches(' ') };
+    let path = AbsolutePath::parse(run.path).map_err(text)?;
     path.name().map_err(text)?;
     Ok(Minidvodb {
-        id: MinidvodbId::parse(&run.id.to_string()).map_err(text)?,
-        minidvodb_name: run.name.clone(),
+        id,
+        minidvodb_name: run.name.map(str::to_owned),
         group,
         path,
         state: MinidvodbState::parse(state).map_err(text)?,

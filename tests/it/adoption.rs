@@ -412,6 +412,14 @@ fn a_first_pull_of_everything_ends_like_one_that_takes_row_by_row() {
     site.ipp.sql("UPDATE minidvodbRun SET minidvodb_path = 'relative' WHERE minidvodb_id IN (8, 25)");
     site.ipp.sql("UPDATE minidvodbRun SET minidvodb_group = 'Other' WHERE minidvodb_id = 9");
     site.ipp.sql("UPDATE minidvodbProcessed SET fault = 3 WHERE minidvodb_id = 10");
+    // What cannot be told from a text of the whole row, and what could be mistaken in it.
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_path = '/data/é' WHERE minidvodb_id IN (2, 40)");
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_path = '/data/a\\nb' WHERE minidvodb_id = 3");
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_name = NULL WHERE minidvodb_id = 4");
+    site.ipp.sql("UPDATE minidvodbRun SET minidvodb_name = '~' WHERE minidvodb_id = 5");
+    site.ipp.change(6, "ipp022", "minidvodb_rsync_path = '/there/é'");
+    site.ipp.change(7, "ipp022", "minidvodb_rsync_path = '/there\\n7', fault = 3");
+    site.ipp.change(16, "ipp031", "minidvodb_rsync_path = '/there/é'");
     for (id, of) in [
         ("21", "'/there', 'IPP022 ', 0, 'Full '"),
         ("22", "'/there', 'ipp022', 12, 'new'"),
@@ -424,6 +432,8 @@ fn a_first_pull_of_everything_ends_like_one_that_takes_row_by_row() {
         ("28", "'/there', 'Ipp040', 0, 'full'"),
         ("29", "'/there', 'ipp040', 252, 'full'"),
         ("NULL", "'/there', 'ipp022', 0, 'full'"),
+        ("NULL", "'/there/é', 'ipp022', 0, 'full'"),
+        ("40", "'/there/é', 'ipp022', 0, 'full'"),
         ("99", "'/there', 'ipp022', 0, 'full'"),
     ] {
         site.ipp.sql(&format!(
@@ -452,6 +462,10 @@ fn a_first_pull_of_everything_ends_like_one_that_takes_row_by_row() {
         world.list().iter().map(|copy| (copy["copy_id"].clone(), copy["minidvodb_id"].clone())).collect()
     };
     assert_eq!(ids(&site.world), ids(&other));
-    site.ok(&["sync"]).is_silent();
-    other.ok(&["sync"]).is_silent();
+    for world in [&site.world, &other] {
+        world.ok(&["sync"]).is_silent();
+        // Whatever the sums are.
+        world.ok(&["sync", "--dry-run", "--accept-deletions"]).is_silent();
+        world.ok(&["sync", "--accept-deletions"]).is_silent();
+    }
 }

@@ -1,0 +1,158 @@
+//! Reading everything there is, in a thread of its own, and looking at it in parts while more of it is read.
+//!
+//! Invariant: a part has all of what lies in its range of ids, but for what is said to come later.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ops::{ControlFlow, Range};
+use std::slice::from_ref;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use super::{COPY, Looking, PROCESSED, RUN, Read, Run, Stopped, TableRow, id_of, taken};
+use crate::database::{Database, Seen, Trouble};
+use crate::model::{Buckets, Group};
+
+/// Rows that were read one after the other.
+pub(super) enum Rows {
+    /// By id, but for the last ones.
+    Runs(Vec<Run>),
+    /// By minidvodb_id, but for the last ones; and the minidvodbs of which they are still to come.
+    Copies(Vec<TableRow>, HashSet<u64>),
+    WithoutMinidvodb(Vec<(u64, String)>),
+}
+
+/// Gathers what is read until it is worth a transaction.
+struct Gathering<'g> {
+    groups: &'g [Group],
+    rows_at_once: usize,
+    runs: Vec<Run>,
+    copies: Vec<TableRow>,
+    later: HashSet<u64>,
+    of_nothing: Vec<(u64, String)>,
+}
+
+impl Gathering<'_> {
+    /// Takes something that was read; breaks where nobody takes any more.
+    fn see(&mut self, seen: Seen<'_>, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+        match seen {
+            Seen::Run(run) => {
+                let Some(run) = taken(&run, self.groups) else { return ControlFlow::Continue(()) };
+                // What comes late is not of the range of those before it.
+                let is_late = self.runs.last().is_some_and(|last| id_of(last) > id_of(&run));
+                if is_late || self.runs.len() >= self.rows_at_once {
+                    self.send_runs(sender)?;
+                }
+                self.runs.push(run);
+            }
+            Seen::Copy(row) => {
+                self.send_runs(sender)?;
+                // The rows of one minidvodb stay together.
+                let last = self.copies.last().map(|last| last.minidvodb_id);
+                let is_full = self.copies.len() >= self.rows_at_once && last != Some(row.minidvodb_id);
+                if is_full || last.is_some_and(|last| last > row.minidvodb_id) {
+                    self.send_copies(sender)?;
+                }
+                self.copies.push(row);
+            }
+            Seen::Later(id) => drop(self.later.insert(id)),
+            Seen::RowOfNothing(id, host) => self.of_nothing.push((id, host)),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn send_runs(&mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+        if self.runs.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        send(sender, Rows::Runs(std::mem::take(&mut self.runs)))
+    }
+
+    fn send_copies(&mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+        send(sender, Rows::Copies(std::mem::take(&mut self.copies), self.later.clone()))
+    }
+
+    /// Sends what is left.
+    fn finish(mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+        self.send_runs(sender)?;
+        self.send_copies(sender)?;
+        send(sender, Rows::WithoutMinidvodb(self.of_nothing))
+    }
+}
+
+fn send(sender: &SyncSender<Rows>, rows: Rows) -> ControlFlow<()> {
+    // Whoever takes no more says why.
+    sender.send(rows).map_or(ControlFlow::Break(()), ControlFlow::Continue)
+}
+
+/// Reads everything, in parts of so many rows; the sums of all buckets, unless nobody takes the rows any more.
+pub(super) fn read(
+    database: &mut Database,
+    groups: &[Group],
+    rows_at_once: u64,
+    sender: &SyncSender<Rows>,
+) -> Result<Option<Buckets>, Trouble> {
+    let (runs, copies, later, of_nothing) = (Vec::new(), Vec::new(), HashSet::new(), Vec::new());
+    let rows_at_once = usize::try_from(rows_at_once).unwrap_or(usize::MAX);
+    let mut gathering = Gathering { groups, rows_at_once, runs, copies, later, of_nothing };
+    let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
+    let sums = database.everything(&names, |seen| gathering.see(seen, sender))?;
+    Ok(sums.filter(|_| gathering.finish(sender).is_continue()))
+}
+
+/// What was read where everything was, and the buckets that are there no more.
+pub(super) fn all_read(sums: Buckets, known: &Buckets) -> Read {
+    let of = |tables: &[u64]| -> BTreeSet<u64> {
+        let keys = sums.keys().chain(known.keys());
+        keys.filter(|(table, _)| tables.contains(table)).map(|(_, bucket)| *bucket).collect()
+    };
+    let (runs, copies) = (of(&[RUN, PROCESSED]), of(&[COPY]));
+    (sums, runs, copies)
+}
+
+impl Looking<'_> {
+    /// Looks at everything, whatever the sums are; at the minidvodbs in `to_settle`, which have never met a row, only
+    /// where there are rows.
+    pub(super) fn at_everything(
+        &mut self,
+        database: &mut Database,
+        known: &Buckets,
+        to_settle: &BTreeSet<u64>,
+    ) -> Result<Read, Stopped> {
+        let all = 0..u64::MAX;
+        let mut missing = self.missing_in(from_ref(&all))?;
+        let (mut next_run, mut next_copy) = (0, 0);
+        let sums = thread::scope(|scope| {
+            let (sender, rows) = sync_channel(1);
+            let (groups, database, rows_at_once) = (self.groups, &mut *database, self.rows_at_once());
+            let reader = scope.spawn(move || read(database, groups, rows_at_once, &sender));
+            let looked = rows.into_iter().try_for_each(|rows| {
+                self.context.check_stop()?;
+                match rows {
+                    Rows::Runs(runs) => {
+                        let range = range_to(&mut next_run, runs.last().map(id_of));
+                        self.at_runs(runs, from_ref(&range), &mut missing)
+                    }
+                    Rows::Copies(rows, later) => {
+                        let range = range_to(&mut next_copy, rows.last().map(|row| row.minidvodb_id.0));
+                        self.at_rows(rows, from_ref(&range), to_settle, &later)
+                    }
+                    Rows::WithoutMinidvodb(rows) => self.at_rows_of_nothing(rows),
+                }
+            });
+            let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            looked.and_then(|()| Ok(read?.unwrap_or_default()))
+        })?;
+        // Behind the last ones.
+        self.at_runs(Vec::new(), from_ref(&(next_run..all.end)), &mut missing)?;
+        self.at_missing(database, missing, from_ref(&all))?;
+        self.at_rows(Vec::new(), from_ref(&(next_copy..all.end)), to_settle, &HashSet::new())?;
+        Ok(all_read(sums, known))
+    }
+}
+
+/// The ids from the next one to the last one of some; none where they are late.
+fn range_to(next: &mut u64, last: Option<u64>) -> Range<u64> {
+    let start = *next;
+    *next = last.map_or(start, |last| start.max(last + 1));
+    start..*next
+}
