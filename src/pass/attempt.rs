@@ -31,6 +31,9 @@ const SAID_MAX: usize = 4000;
 /// A disk is given the time to flush that it takes to write so slowly, in bytes a second, and some minutes.
 const SLOWEST_FLUSH_BYTES_PER_S: u64 = 1_000_000;
 const FLUSH_AT_LEAST: Duration = Duration::from_secs(600);
+/// What is new in a folder that is sent again is rsync's business up to so many bytes: it sends what is new in a file,
+/// and is started in any case.
+const LITTLE_BYTES: u64 = 16 << 20;
 
 /// How a finished attempt ended well.
 pub(super) struct Finished {
@@ -490,8 +493,9 @@ impl<'p> Run<'_, 'p> {
         lies_there: &[Staged],
         folder: Identity,
     ) -> Result<Streamed, Halt> {
-        let Manner::Stage { partial_name, .. } = job.manner else { return Ok(Streamed::default()) };
-        if job.bwlimit.is_some() {
+        let Manner::Stage { partial_name, old, .. } = job.manner else { return Ok(Streamed::default()) };
+        let is_little = old.is_some() && self.to_send_bytes <= LITTLE_BYTES;
+        if job.bwlimit.is_some() || is_little {
             return Ok(Streamed::default());
         }
         let parcel = Parcel {

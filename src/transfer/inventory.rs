@@ -435,7 +435,7 @@ pub fn compare_content(
         Ok(algorithm) => algorithm,
         Err(why) => return Ok(Some(why)),
     };
-    let script = enter(ground, name) + &rsync::checksums_script(algorithm);
+    let script = enter(ground, name) + &rsync::checksums_script(algorithm, None);
     let (mut lines, mut said, mut ended) = (Lines::default(), Vec::new(), None);
     let mut take = |line: &[u8]| match parse_item(line) {
         Some(item) if item.checksum.is_some() => {

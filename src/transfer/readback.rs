@@ -1,16 +1,20 @@
 //! Reading back what was sent: the host makes the checksum of every file that it has, and each is compared with that
 //! of the bytes that went out. The source need not be read again for that.
 //!
-//! Invariant: every file of the source has been read back, and equal, and the source lies where no other machine
-//! writes unseen; in any doubt it does not count, and rsync's own comparison of both sides has the word.
+//! Invariant: every file of the source has been read back, and equal, but for those that rsync itself has read there
+//! a moment ago and found equal; and the source lies where no other machine writes unseen. In any doubt it does not
+//! count, and rsync's own comparison of both sides has the word.
 
 use std::collections::HashSet;
 
 use super::destination::{Identity, enter_folder_script};
 use super::rsync::{self, Checksums, Lines, parse_end, parse_item};
-use super::source::{Kind, Source, shown};
+use super::source::{Entry, Kind, Source, shown};
 use super::stream::Outlook;
 use super::{Connection, Halt, Setting, Watch, ssh};
+
+/// So many files are named to the host one by one.
+const LISTED_MAX: usize = 10_000;
 
 /// What is to be there, and where.
 #[derive(Clone, Copy, Debug)]
@@ -25,19 +29,34 @@ pub struct Expected<'a> {
     pub identity: Identity,
 }
 
-impl Expected<'_> {
+impl<'a> Expected<'a> {
     /// Whether there is a checksum of every file.
     fn is_whole(&self) -> bool {
-        let mut files = self.source.entries.iter().filter(|entry| entry.kind == Kind::File);
-        files.all(|file| self.checksums.by_path.contains_key(&file.path))
+        self.files().all(|file| self.checksums.by_path.contains_key(&file.path))
     }
 
+    fn files(&self) -> impl Iterator<Item = &'a Entry> {
+        self.source.entries.iter().filter(|entry| entry.kind == Kind::File)
+    }
+
+    /// The files that rsync has not read there already.
+    fn unread(&self) -> impl Iterator<Item = &'a Entry> {
+        let found = &self.checksums.found;
+        self.files().filter(|file| !found.contains(&file.path))
+    }
+
+    /// Makes the checksums of those files, or of all, where they are many or have names that no list can hold.
     fn script(&self) -> String {
+        let some: Option<Vec<&str>> =
+            match self.checksums.found.is_empty() || self.unread().nth(LISTED_MAX).is_some() {
+                true => None,
+                false => self.unread().map(|file| str::from_utf8(&file.path).ok()).collect(),
+            };
         format!(
             "LC_ALL=C; export LC_ALL
 {}{}",
             enter_folder_script(self.folder, self.identity),
-            rsync::checksums_script(Some(&self.checksums.algorithm))
+            rsync::checksums_script(Some(&self.checksums.algorithm), some.as_deref())
         )
     }
 }
@@ -57,6 +76,9 @@ pub fn is_equal(
     let Some(socket_dir) = connection.socket_dir.clone() else { return Ok(false) };
     if !expected.is_whole() || !expected.source.is_on_own_disk() {
         return Ok(false);
+    }
+    if expected.unread().next().is_none() {
+        return Ok(true);
     }
     let shell = ssh::client(&connection.host, &socket_dir)?;
     let (mut lines, mut comparison) = (Lines::default(), Comparison::new(&expected));
@@ -95,7 +117,9 @@ impl<'a> Comparison<'a> {
         let Some(item) = parse_item(line) else { return };
         let Some((path, sent)) = self.expected.checksums.by_path.get_key_value(&item.path) else { return };
         if item.checksum.as_ref() == Some(sent) && !item.is_unread() {
-            self.equal.insert(path);
+            if !self.expected.checksums.found.contains(path) {
+                self.equal.insert(path);
+            }
         } else {
             self.differs = Some(path);
         }
@@ -104,7 +128,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn is_equal(&self) -> bool {
-        self.has_ended && self.expected.source.files() == self.equal.len() as u64
+        self.has_ended && self.differs.is_none() && self.expected.unread().count() == self.equal.len()
     }
 }
 
@@ -177,6 +201,17 @@ mod tests {
             fs::remove_dir_all(there.with_extension("aside")).unwrap();
         };
         assert!(!is_equal(replaced, |_| {}));
+    }
+
+    #[test]
+    fn what_rsync_has_found_there_is_not_read_again_and_all_else_is() {
+        let found = |sums: &mut Checksums| sums.found.extend([&b"Images.dat"[..], b"-rf"].map(Box::from));
+        assert!(is_equal(|_| {}, found));
+        let damage = |name: &'static str| move |there: &Path| fs::write(there.join(name), "Y").unwrap();
+        assert!(is_equal(damage("Images.dat"), found));
+        for name in ["n0000/0148.cpm", "n0000/new\nline \\#012"] {
+            assert!(!is_equal(damage(name), found), "{name}");
+        }
     }
 
     #[test]

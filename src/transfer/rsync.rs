@@ -3,7 +3,7 @@
 //! Invariant: `--secluded-args` and absolute paths, so that no name is read as an option, a host, a pattern or
 //! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +39,9 @@ pub struct Checksums {
     pub algorithm: String,
     /// In hexadecimal, by path below the source.
     pub by_path: HashMap<Box<[u8]>, String>,
+    /// The files whose content there rsync has read and found to have this checksum, before it linked them or left
+    /// them as they were.
+    pub found: HashSet<Box<[u8]>>,
 }
 
 impl Checksums {
@@ -92,10 +95,15 @@ pub enum Manner<'a> {
 }
 
 impl Manner<'_> {
+    /// Whether what is there already counts by its content.
+    fn compares_content(self) -> bool {
+        matches!(self, Self::Stage { is_suspicious: true, .. } | Self::Stage { old: Some(_), .. })
+    }
+
     fn options(self) -> Vec<String> {
         match self {
-            Self::Stage { partial_name, is_suspicious, old } => {
-                let checksum = (is_suspicious || old.is_some()).then(|| "--checksum".to_owned());
+            Self::Stage { partial_name, old, .. } => {
+                let checksum = self.compares_content().then(|| "--checksum".to_owned());
                 // Without the window a file would pass for the same whose time differs by less than a second.
                 // Listed in full, since what was not sent is to be read back, too.
                 let link = old.into_iter().flat_map(|old| {
@@ -225,8 +233,13 @@ pub fn send(
             sent = bytes;
         } else if let Some(algorithm) = parse_algorithm(line) {
             checksums.algorithm = algorithm;
-        } else if let Some(Item { checksum: Some(checksum), path, .. }) = parse_item(line) {
-            checksums.by_path.insert(path, checksum);
+        } else if let Some(item) = parse_item(line) {
+            if job.manner.compares_content() && item.was_there() {
+                checksums.found.insert(item.path.clone());
+            }
+            if let Some(checksum) = item.checksum {
+                checksums.by_path.insert(item.path, checksum);
+            }
         }
     };
     // rsync's own progress is a line for every file; the kernel counts what goes out without one.
@@ -268,13 +281,20 @@ pub fn compare(
     }
 }
 
-/// A script that makes the checksums of all files in the working folder, in lines for [`parse_item`]; the last line is
-/// rsync's exit code, for [`parse_end`]. Without the name of an algorithm rsync chooses.
-pub(super) fn checksums_script(algorithm: Option<&str>) -> String {
+/// A script that makes the checksums of the files in the working folder, all or some, in lines for [`parse_item`]; the
+/// last line is rsync's exit code, for [`parse_end`]. Without the name of an algorithm rsync chooses.
+pub(super) fn checksums_script(algorithm: Option<&str>, some: Option<&[&str]>) -> String {
     let choice = algorithm.map_or_else(String::new, |name| quote(&format!("--checksum-choice={name}")));
+    let (list, which) = match some {
+        Some(paths) => {
+            let paths: Vec<String> = paths.iter().map(|path| quote(path)).collect();
+            (format!("printf '%s\\0' {} | ", paths.join(" ")), "--from0 --files-from=-")
+        }
+        None => (String::new(), "-r"),
+    };
     format!(
         "unset RSYNC_CHECKSUM_LIST RSYNC_OLD_ARGS RSYNC_PROTECT_ARGS RSYNC_PARTIAL_DIR RSYNC_MAX_ALLOC
-rsync -r -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
+{list}rsync {which} -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
 echo \"-- $?\"
 "
     )
@@ -467,6 +487,12 @@ impl Item {
             _ => b" .pogax",
         };
         attributes.iter().all(|attribute| may_differ.contains(attribute))
+    }
+
+    /// Whether it is a file whose content was not sent: where rsync compares by content, it has read the same there.
+    fn was_there(&self) -> bool {
+        let [update, kind, content, ..] = self.change;
+        matches!(update, b'.' | b'h') && kind == b'f' && content != b'c' && !self.is_unread()
     }
 
     /// Whether it is a file that rsync could not read, which has a checksum of zeros then.
