@@ -89,8 +89,7 @@ impl Database {
 }
 
 impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
-    /// The faults of minidvodbProcessed, by minidvodb_id.
-    fn faults(&mut self) -> Result<Vec<(u64, i64)>, Trouble> {
+    fn faults(&mut self) -> Result<Faults, Trouble> {
         let mut faults = Vec::new();
         for row in self.database.conn.exec_iter("SELECT minidvodb_id, fault FROM minidvodbProcessed", ())? {
             let mut columns = Columns::of(row?);
@@ -106,20 +105,15 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
             faults.extend(id.zip(fault));
         }
         faults.sort_unstable();
-        Ok(faults)
+        Ok(Faults(faults))
     }
 
-    fn runs(&mut self, groups: &[&str], faults: &[(u64, i64)]) -> Result<More, Trouble> {
+    fn runs(&mut self, groups: &[&str], faults: &Faults) -> Result<More, Trouble> {
         let places = vec!["?"; groups.len()].join(", ");
         // Which groups are the same is the database's to say.
         let is_wanted =
             if groups.is_empty() { "0".to_owned() } else { format!("minidvodb_group IN ({places})") };
         let params = || if groups.is_empty() { Params::Empty } else { texts(groups) };
-        let fault_of = |run: &RunRow<'_>| {
-            let id = run.natural_id()?;
-            let at = faults.partition_point(|(of, _)| *of < id);
-            faults.get(at).filter(|(of, _)| *of == id).map(|(_, fault)| *fault)
-        };
         let mut later = Vec::new();
         let (name, _, summed) = SUMMED[RUN];
         let text = text_of(summed);
@@ -134,7 +128,7 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                 continue;
             };
             self.sums.add(RUN, run.natural_id(), weight);
-            run.fault = fault_of(&run);
+            run.fault = faults.of(&run);
             if is_wanted && (self.see)(Seen::Run(run)).is_break() {
                 return Ok(More::Break(()));
             }
@@ -148,7 +142,7 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                 let (weight, is_wanted) = (columns.natural()?, columns.natural()? != 0);
                 let mut run = owned.with_fault(None);
                 self.sums.add(RUN, run.natural_id(), weight);
-                run.fault = fault_of(&run);
+                run.fault = faults.of(&run);
                 if is_wanted && (self.see)(Seen::Run(run)).is_break() {
                     return Ok(More::Break(()));
                 }
@@ -219,6 +213,17 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
             }
         }
         Ok(More::Continue(()))
+    }
+}
+
+/// The faults of minidvodbProcessed, by minidvodb_id.
+struct Faults(Vec<(u64, i64)>);
+
+impl Faults {
+    fn of(&self, run: &RunRow<'_>) -> Option<i64> {
+        let id = run.natural_id()?;
+        let at = self.0.partition_point(|(of, _)| *of < id);
+        self.0.get(at).filter(|(of, _)| *of == id).map(|(_, fault)| *fault)
     }
 }
 

@@ -31,8 +31,7 @@ const SAID_MAX: usize = 4000;
 /// A disk is given the time to flush that it takes to write so slowly, in bytes a second, and some minutes.
 const SLOWEST_FLUSH_BYTES_PER_S: u64 = 1_000_000;
 const FLUSH_AT_LEAST: Duration = Duration::from_secs(600);
-/// What is new in a folder that is sent again is rsync's business up to so many bytes: it sends what is new in a file,
-/// and is started in any case.
+/// So many bytes at most are little, where rsync is started in any case: it sends only what is new in a file.
 const LITTLE_BYTES: u64 = 16 << 20;
 
 /// How a finished attempt ended well.
@@ -451,9 +450,14 @@ impl<'p> Run<'_, 'p> {
             bwlimit: self.served.target.bwlimit.as_deref(),
             wants_checksums: self.served.target.verify == Verify::Quick || old.is_some(),
         };
-        let flusher =
-            destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
-        let head_start = self.head_start(connection, view, &job, lies_there, staged)?;
+        // What is little in a folder that is sent again is rsync's business, and soon on the disk.
+        let is_little = old.is_some() && self.to_send_bytes <= LITTLE_BYTES;
+        let (mut flusher, mut head_start) = (None, Streamed::default());
+        if !is_little {
+            flusher =
+                destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
+            head_start = self.head_start(connection, view, &job, lies_there, staged)?;
+        }
         let is_at_once = view.staging.is_none() && old.is_none() && head_start.end != End::Unknown;
         // Streams that have come to their end have mostly left nothing to do.
         let is_sent = head_start.end == End::Done && !is_suspicious && old.is_none();
@@ -493,9 +497,8 @@ impl<'p> Run<'_, 'p> {
         lies_there: &[Staged],
         folder: Identity,
     ) -> Result<Streamed, Halt> {
-        let Manner::Stage { partial_name, old, .. } = job.manner else { return Ok(Streamed::default()) };
-        let is_little = old.is_some() && self.to_send_bytes <= LITTLE_BYTES;
-        if job.bwlimit.is_some() || is_little {
+        let Manner::Stage { partial_name, .. } = job.manner else { return Ok(Streamed::default()) };
+        if job.bwlimit.is_some() {
             return Ok(Streamed::default());
         }
         let parcel = Parcel {

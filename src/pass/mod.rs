@@ -277,22 +277,30 @@ fn targets_with_work(
     order: &Order,
     now: Timestamp,
 ) -> Result<Vec<(Target, HostRecord)>, Failure> {
-    let stages = ledger.stages()?;
+    let (stages, tallies) = (ledger.stages()?, ledger.tallies()?);
+    // Of those that wait for a person there may be thousands, and nobody need look at each.
+    let waits = |tally: &&Tally| tally.kind == Kind::Person && forecast::waits_for_person(tally);
+    let to_look_at =
+        tallies.iter().filter(|tally| tally.kind != Kind::Full && tally.copies > 0 && !waits(tally));
+    let to_look_at: BTreeSet<_> = to_look_at.map(|tally| (&tally.host, &tally.group)).collect();
     let mut busy = Vec::new();
     for (target, host) in ordered_targets(ledger, order)? {
-        if order.must_have_lock || has_work(ledger, order, stages, &target, &host, now)? {
+        let all_wait = !to_look_at.contains(&(&target.host, &target.group));
+        if order.must_have_lock || has_work(ledger, order, stages, &target, &host, all_wait, now)? {
             busy.push((target, host));
         }
     }
     Ok(busy)
 }
 
+/// Whether there is anything to do for a target; `all_wait` where all copies that it lacks wait for a person.
 fn has_work(
     ledger: &Snapshot,
     order: &Order,
     stages: Stages,
     target: &Target,
     host: &HostRecord,
+    all_wait: bool,
     now: Timestamp,
 ) -> Result<bool, Failure> {
     if !ledger.open_attempts(&target.host, &target.group)?.is_empty()
@@ -318,6 +326,9 @@ fn has_work(
         return Ok(true);
     }
     let is_reminder_due = notice::is_reminder_due(target.reminded_at, now);
+    if all_wait && !is_reminder_due {
+        return Ok(false);
+    }
     let mut found = false;
     ledger.pending_until(&target.host, &target.group, CopyId(0), |copy| {
         let minidvodb = ledger.minidvodb(copy.minidvodb_id)?;
