@@ -117,14 +117,17 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
         let mut later = Vec::new();
         let (name, _, summed) = SUMMED[RUN];
         let text = text_of(summed);
-        let query =
-            format!("SELECT {text}, minidvodb_name IS NULL, {is_wanted} FROM {name} ORDER BY minidvodb_id");
+        let lacks_one = any_null(&["minidvodb_group", "minidvodb_path", "state"]);
+        let query = format!(
+            "SELECT {text}, {lacks_one}, minidvodb_name IS NULL, {is_wanted} FROM {name} ORDER BY minidvodb_id"
+        );
         for row in self.database.conn.exec_iter(query, params())? {
             let mut columns = Columns::of(row?);
             let text = columns.bytes()?;
-            let (is_nameless, is_wanted) = (columns.natural()? != 0, columns.natural()? != 0);
-            let Some((mut run, weight)) = run_in(&text, is_nameless) else {
-                later.extend(first_number(&text));
+            let (lacks_one, is_nameless) = (columns.natural()? != 0, columns.natural()? != 0);
+            let is_wanted = columns.natural()? != 0;
+            let Some((mut run, weight)) = run_in(&text, is_nameless).filter(|_| !lacks_one) else {
+                later.push(first_number(&text).ok_or_else(|| without_id(name))?);
                 continue;
             };
             self.sums.add(RUN, run.natural_id(), weight);
@@ -153,10 +156,12 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
 
     fn copies(&mut self) -> Result<More, Trouble> {
         let (name, _, summed) = SUMMED[COPY];
-        let query = format!("SELECT {} FROM {name} ORDER BY minidvodb_id", text_of(summed));
+        let lacks_one = any_null(&["minidvodb_rsync_path", "destination_host", "fault", "state"]);
+        let query = format!("SELECT {}, {lacks_one} FROM {name} ORDER BY minidvodb_id", text_of(summed));
         let (mut alike, mut later, mut later_of_nothing) = (Alike::default(), Vec::new(), Vec::new());
         for row in self.database.conn.exec_iter(query, ())? {
-            let text = Columns::of(row?).bytes()?;
+            let mut columns = Columns::of(row?);
+            let (text, lacks_one) = (columns.bytes()?, columns.natural()? != 0);
             let minidvodb_id =
                 second_number(&text).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
             if alike.minidvodb_id != minidvodb_id {
@@ -165,7 +170,7 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                 }
                 alike.minidvodb_id = minidvodb_id;
             }
-            match (copy_in(&text), minidvodb_id) {
+            match (copy_in(&text).filter(|_| !lacks_one), minidvodb_id) {
                 (Some((Ok(row), weight)), _) => alike.rows.push((row, weight)),
                 (Some((Err((id, host)), weight)), _) => {
                     self.sums.add(COPY, None, weight);
@@ -174,7 +179,9 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                     }
                 }
                 (None, Some(_)) => alike.need_another_look = true,
-                (None, None) => later_of_nothing.extend(first_number(&text)),
+                (None, None) => {
+                    later_of_nothing.push(first_number(&text).ok_or_else(|| without_id(name))?);
+                }
             }
         }
         if alike.show(&mut self.see, &mut self.sums, &mut later).is_break() {
@@ -261,6 +268,16 @@ fn weighed_rows(table: usize, columns: &str, more: &str, condition: &str) -> Str
     let (name, id, summed) = SUMMED[table];
     let weight = weighed(id, summed);
     format!("SELECT {columns}, {weight}{more} FROM {name} WHERE {condition} ORDER BY minidvodb_id")
+}
+
+/// Whether a row has NULL where it should have none: its text lacks a line then.
+fn any_null(columns: &[&str]) -> String {
+    let each: Vec<String> = columns.iter().map(|column| format!("{column} IS NULL")).collect();
+    each.join(" OR ")
+}
+
+fn without_id(table: &str) -> Trouble {
+    Trouble::Refused(format!("{table} has a row whose id is none"))
 }
 
 fn one_of<T: ToString>(column: &str, ids: &[T]) -> String {

@@ -1,9 +1,10 @@
 //! The ledger: everything this program knows, in one redb file.
 //!
 //! Invariants: the file is open only for a transaction's moment, or for some seconds of a series of them, so that
-//! passes and readers work at the same time; every record carries a checksum and every table a digest, so that damage is an error and never a
-//! wrong row; the unique index on (machine, minidvodb) cannot be got around, because all changes go through
-//! [`Change`]. Only this part imports redb. It knows the model, and nothing of passes, locks or transfers.
+//! passes and readers work at the same time; every record carries a checksum and every table a digest, so that
+//! damage is an error and never a wrong row; the unique index on (machine, minidvodb) cannot be got around, because
+//! all changes go through [`Change`]. Only this part imports redb. It knows the model, and nothing of passes, locks
+//! or transfers.
 
 mod backup;
 mod bulk;

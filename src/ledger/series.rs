@@ -1,9 +1,10 @@
 //! Many large changes, one behind the other: what each writes is flushed while the next one is made.
 //!
-//! Invariant: a series ends in the state behind its last change, or, where the process or the machine dies, behind
-//! one of them from which on the file was still held; a reader sees only what has been flushed.
+//! Invariant: what is in the file lasts when it is let go, as a whole; where the process or the machine dies before
+//! that, the file is as it was when it was taken. A reader sees only what lasts.
 
 use std::fs::File;
+use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,13 +15,15 @@ use super::change::Change;
 use super::{Failure, Ledger, open};
 use crate::error::Error;
 
-/// The file is held for about so long at most: others want to read.
+/// The file is held for about so long at most, and one change: others want to read.
 const HELD_MAX: Duration = Duration::from_secs(2);
 
 /// A series of changes; see [`Ledger::series`].
 pub struct Series<'l> {
     ledger: &'l Ledger,
     held: Option<Held>,
+    /// No change has failed, which may be because the file is damaged.
+    are_sound: bool,
 }
 
 /// The file, held over several changes.
@@ -32,7 +35,7 @@ struct Held {
 
 impl<'l> Series<'l> {
     pub(super) fn of(ledger: &'l Ledger) -> Self {
-        Self { ledger, held: None }
+        Self { ledger, held: None, are_sound: true }
     }
 
     /// One more change, which lasts at the latest when the series is finished; where it fails, those before it last.
@@ -44,11 +47,19 @@ impl<'l> Series<'l> {
         change: impl FnOnce(&mut Change<'_>) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let result = self.ledger.explain(self.change(change));
-        if result.is_err() || self.held.as_ref().is_some_and(|held| held.since.elapsed() >= HELD_MAX) {
+        if result.is_err() {
+            self.are_sound = false;
+        }
+        if result.is_err() || self.patience() == Some(Duration::ZERO) {
             let finished = self.finish();
             return result.and_then(|result| finished.map(|()| result));
         }
         result
+    }
+
+    /// How long the next change may be waited for before [`Self::finish`] is due; none where the file is not held.
+    pub fn patience(&self) -> Option<Duration> {
+        self.held.as_ref().map(|held| HELD_MAX.saturating_sub(held.since.elapsed()))
     }
 
     fn change<T>(
@@ -71,10 +82,12 @@ impl<'l> Series<'l> {
     /// As [`Ledger::write`].
     pub fn finish(&mut self) -> Result<(), Error> {
         let Some(Held { db, flushing, .. }) = self.held.take() else { return Ok(()) };
-        flushing.finish();
-        let closed = open::guarded(|| Ok(db.close()?));
-        self.ledger.note_sound();
+        let flushed = flushing.finish();
+        let closed = open::guarded(|| Ok(db.close()?)).and(flushed);
         self.ledger.explain(closed)?;
+        if self.are_sound {
+            self.ledger.note_sound();
+        }
         // Whoever waits looks again after a nap.
         std::thread::sleep(2 * open::NAP);
         Ok(())
@@ -95,10 +108,10 @@ impl Held {
     }
 }
 
-/// Flushing in a thread of its own. Whether it comes to an end is of no matter: the last change flushes, too.
+/// Flushing in a thread of its own.
 struct Flushing {
     sender: SyncSender<()>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<io::Result<()>>,
 }
 
 impl Flushing {
@@ -106,21 +119,21 @@ impl Flushing {
         let (sender, receiver) = sync_channel(1);
         let file = File::open(&ledger.file);
         let thread = std::thread::spawn(move || {
-            if let Ok(file) = file {
-                receiver.iter().take_while(|()| file.sync_data().is_ok()).for_each(drop);
-            }
+            let file = file?;
+            receiver.iter().try_for_each(|()| file.sync_data())
         });
         Self { sender, thread }
     }
 
     fn go_on(&self) {
-        // Where it is busy, it comes to that later.
+        // Where it is busy, or has failed, that shows later.
         let _ = self.sender.try_send(());
     }
 
-    fn finish(self) {
+    /// An error may have been told to this thread alone.
+    fn finish(self) -> Result<(), Failure> {
         drop(self.sender);
-        // It has nothing to say.
-        let _ = self.thread.join();
+        let flushed = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        flushed.map_err(|error| Failure::Unusable(format!("it cannot be flushed: {error}")))
     }
 }

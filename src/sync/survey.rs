@@ -313,8 +313,10 @@ impl Looking<'_> {
                     match runs.next_if(|run| id_of(run) == id) {
                         Some(Ok(run)) if run == known => {}
                         Some(run) => news.push(run),
-                        None if groups.contains(&known.group) => missing.unseen.push(id),
-                        None => {}
+                        None if !groups.contains(&known.group) => {}
+                        None => {
+                            missing.unseen.insert(id);
+                        }
                     }
                 })?;
             }
@@ -336,7 +338,8 @@ impl Looking<'_> {
         ranges: &[Range<u64>],
     ) -> Result<(), Stopped> {
         let groups = self.groups;
-        for ids in std::mem::take(&mut missing.unseen).chunks(IDS_AT_ONCE) {
+        let unseen: Vec<u64> = std::mem::take(&mut missing.unseen).into_iter().collect();
+        for ids in unseen.chunks(IDS_AT_ONCE) {
             let mut runs = Vec::new();
             database.each_run_of(ids, |run| runs.extend(taken(run, groups)))?;
             let seen: HashSet<u64> = runs.iter().map(id_of).collect();
@@ -437,7 +440,7 @@ impl Looking<'_> {
     ) -> Result<(), Stopped> {
         for ranges in parts(buckets, COPY, sums, self.rows_at_once()) {
             self.context.check_stop()?;
-            self.at_rows(database.copies_in(&ranges)?, &ranges, to_settle, &HashSet::new())?;
+            self.at_rows(database.copies_in(&ranges)?, &ranges, to_settle, |_| false)?;
         }
         if buckets.contains(&NO_BUCKET) {
             self.at_rows_of_nothing(database.rows_of_nothing()?)?;
@@ -445,14 +448,14 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// Every row of minidvodbCopy in some ranges, and what this ledger has there; the rows of some minidvodbs there
-    /// come `later`.
+    /// Every row of minidvodbCopy in some ranges, and what this ledger has there; `is_postponed` tells the minidvodbs
+    /// there whose rows come later.
     fn at_rows(
         &mut self,
         rows: Vec<TableRow>,
         ranges: &[Range<u64>],
         to_settle: &BTreeSet<u64>,
-        later: &HashSet<u64>,
+        is_postponed: impl Fn(u64) -> bool,
     ) -> Result<(), Stopped> {
         let mut rows = by_minidvodb(rows);
         // The copies and strays here that have no row there.
@@ -469,7 +472,7 @@ impl Looking<'_> {
             let strays = strays.filter(|stray| stray.row_id != 0 && stray.minidvodb_id != 0);
             let is_here = |id: &u64| ranges.iter().any(|range| range.contains(id));
             alone.extend(strays.map(|stray| stray.minidvodb_id).filter(is_here));
-            alone.retain(|id| !later.contains(id));
+            alone.retain(|id| !is_postponed(*id));
             Ok(alone)
         })?;
         loop {
@@ -666,7 +669,7 @@ fn id_of(run: &Run) -> u64 {
 #[derive(Default)]
 struct Missing {
     /// Those that this ledger has in these groups.
-    unseen: Vec<u64>,
+    unseen: BTreeSet<u64>,
     /// Those that minidvodbRun was found not to have, and those of them that it has now.
     absent: HashSet<u64>,
     found: HashSet<u64>,

@@ -492,7 +492,8 @@ impl Item {
     /// Whether it is a file whose content was not sent: where rsync compares by content, it has read the same there.
     fn was_there(&self) -> bool {
         let [update, kind, content, ..] = self.change;
-        matches!(update, b'.' | b'h') && kind == b'f' && content != b'c' && !self.is_unread()
+        let is_same = matches!(update, b'.' | b'h') && kind == b'f' && matches!(content, b'.' | b' ');
+        is_same && self.checksum.is_some() && !self.is_unread()
     }
 
     /// Whether it is a file that rsync could not read, which has a checksum of zeros then.

@@ -16,8 +16,8 @@ use crate::model::{Buckets, Group};
 pub(super) enum Rows {
     /// By id, but for the last ones.
     Runs(Vec<Run>),
-    /// By minidvodb_id, but for the last ones; and the minidvodbs of which they are still to come.
-    Copies(Vec<TableRow>, HashSet<u64>),
+    /// By minidvodb_id, but for the last ones; and more minidvodbs of which they are still to come.
+    Copies(Vec<TableRow>, Vec<u64>),
     WithoutMinidvodb(Vec<(u64, String)>),
 }
 
@@ -27,7 +27,7 @@ struct Gathering<'g> {
     rows_at_once: usize,
     runs: Vec<Run>,
     copies: Vec<TableRow>,
-    later: HashSet<u64>,
+    later: Vec<u64>,
     of_nothing: Vec<(u64, String)>,
 }
 
@@ -54,7 +54,7 @@ impl Gathering<'_> {
                 }
                 self.copies.push(row);
             }
-            Seen::Later(id) => drop(self.later.insert(id)),
+            Seen::Later(id) => self.later.push(id),
             Seen::RowOfNothing(id, host) => self.of_nothing.push((id, host)),
         }
         ControlFlow::Continue(())
@@ -68,7 +68,7 @@ impl Gathering<'_> {
     }
 
     fn send_copies(&mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
-        send(sender, Rows::Copies(std::mem::take(&mut self.copies), self.later.clone()))
+        send(sender, Rows::Copies(std::mem::take(&mut self.copies), std::mem::take(&mut self.later)))
     }
 
     /// Sends what is left.
@@ -91,7 +91,7 @@ pub(super) fn read(
     rows_at_once: u64,
     sender: &SyncSender<Rows>,
 ) -> Result<Option<Buckets>, Trouble> {
-    let (runs, copies, later, of_nothing) = (Vec::new(), Vec::new(), HashSet::new(), Vec::new());
+    let (runs, copies, later, of_nothing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let rows_at_once = usize::try_from(rows_at_once).unwrap_or(usize::MAX);
     let mut gathering = Gathering { groups, rows_at_once, runs, copies, later, of_nothing };
     let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
@@ -121,6 +121,8 @@ impl Looking<'_> {
         let all = 0..u64::MAX;
         let mut missing = self.missing_in(from_ref(&all))?;
         let (mut next_run, mut next_copy) = (0, 0);
+        // The minidvodbs whose rows are compared at the end, and rows of them.
+        let (mut postponed, mut held) = (HashSet::new(), Vec::new());
         let sums = thread::scope(|scope| {
             let (sender, rows) = sync_channel(1);
             let (groups, database, rows_at_once) = (self.groups, &mut *database, self.rows_at_once());
@@ -132,9 +134,18 @@ impl Looking<'_> {
                         let range = range_to(&mut next_run, runs.last().map(id_of));
                         self.at_runs(runs, from_ref(&range), &mut missing)
                     }
-                    Rows::Copies(rows, later) => {
+                    Rows::Copies(mut rows, later) => {
+                        // All minidvodbs have been seen: of those that were not, it is not known yet what they are.
+                        self.at_runs(Vec::new(), from_ref(&(next_run..all.end)), &mut missing)?;
+                        next_run = all.end;
                         let range = range_to(&mut next_copy, rows.last().map(|row| row.minidvodb_id.0));
-                        self.at_rows(rows, from_ref(&range), to_settle, &later)
+                        held.extend(rows.extract_if(.., |row| missing.unseen.contains(&row.minidvodb_id.0)));
+                        postponed.extend(later);
+                        for row in &rows {
+                            postponed.remove(&row.minidvodb_id.0);
+                        }
+                        let is_postponed = |id| postponed.contains(&id) || missing.unseen.contains(&id);
+                        self.at_rows(rows, from_ref(&range), to_settle, is_postponed)
                     }
                     Rows::WithoutMinidvodb(rows) => self.at_rows_of_nothing(rows),
                 }
@@ -142,10 +153,12 @@ impl Looking<'_> {
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             looked.and_then(|()| Ok(read?.unwrap_or_default()))
         })?;
-        // Behind the last ones.
-        self.at_runs(Vec::new(), from_ref(&(next_run..all.end)), &mut missing)?;
+        postponed.extend(&missing.unseen);
         self.at_missing(database, missing, from_ref(&all))?;
-        self.at_rows(Vec::new(), from_ref(&(next_copy..all.end)), to_settle, &HashSet::new())?;
+        // Behind the last ones, and those that had to wait.
+        self.at_rows(Vec::new(), from_ref(&(next_copy..all.end)), to_settle, |id| postponed.contains(&id))?;
+        let ranges: Vec<_> = BTreeSet::from_iter(postponed).into_iter().map(|id| id..id + 1).collect();
+        self.at_rows(held, &ranges, to_settle, |_| false)?;
         Ok(all_read(sums, known))
     }
 }

@@ -4,7 +4,7 @@
 //! Invariant: only what nothing is known of is taken in this way; where another process has been quicker, its
 //! rows go the way of all others.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 
 use super::everything::{Rows, all_read, read};
@@ -43,13 +43,34 @@ impl Looking<'_> {
             let reader = scope.spawn(move || read(database, groups, ROWS_TAKEN_AT_ONCE, &sender));
             let (sender, made) = sync_channel(1);
             scope.spawn(move || make(preparing, rows, &sender));
+            let taken = self.take_all(&made, &mut series);
             // The others end when nobody receives any more.
-            let taken = made.into_iter().try_for_each(|made| self.take_in(made, &mut series));
-            let taken = taken.and_then(|()| Ok(series.finish()?));
+            drop(made);
+            // Whatever ends it, others get the ledger back before the server is waited for.
+            let taken = series.finish().map_err(Stopped::from).and(taken);
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             taken.and_then(|()| Ok(read?.unwrap_or_default()))
         })?;
         Ok(all_read(sums, &Buckets::new()))
+    }
+
+    fn take_all(
+        &mut self,
+        made: &Receiver<Result<Made, Failure>>,
+        series: &mut Series<'_>,
+    ) -> Result<(), Stopped> {
+        loop {
+            let next = match series.patience() {
+                Some(patience) => made.recv_timeout(patience),
+                None => made.recv().map_err(RecvTimeoutError::from),
+            };
+            match next {
+                Ok(made) => self.take_in(made, series)?,
+                // The server takes its time.
+                Err(RecvTimeoutError::Timeout) => series.finish()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
     }
 
     fn take_in(&mut self, made: Result<Made, Failure>, series: &mut Series<'_>) -> Result<(), Stopped> {
