@@ -114,7 +114,7 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
         let is_wanted =
             if groups.is_empty() { "0".to_owned() } else { format!("minidvodb_group IN ({places})") };
         let params = || if groups.is_empty() { Params::Empty } else { texts(groups) };
-        let mut later = Vec::new();
+        let (mut later, mut unweighed) = (Vec::new(), Vec::new());
         let (name, _, summed) = SUMMED[RUN];
         let text = text_of(summed);
         let lacks_one = any_null(&["minidvodb_group", "minidvodb_path", "state"]);
@@ -130,12 +130,16 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                 later.push(first_number(&text).ok_or_else(|| without_id(name))?);
                 continue;
             };
-            self.sums.add(RUN, run.natural_id(), weight);
+            match weight {
+                Some(weight) => self.sums.add(RUN, run.natural_id(), weight),
+                None => unweighed.push(run.id),
+            }
             run.fault = faults.of(&run);
             if is_wanted && (self.see)(Seen::Run(run)).is_break() {
                 return Ok(More::Break(()));
             }
         }
+        self.weigh(RUN, &unweighed)?;
         let columns = "minidvodb_id, minidvodb_name, minidvodb_group, minidvodb_path, state";
         for ids in later.chunks(ROWS_AT_ONCE) {
             let query = weighed_rows(RUN, columns, &format!(", {is_wanted}"), &one_of("minidvodb_id", ids));
@@ -159,21 +163,30 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
         let lacks_one = any_null(&["minidvodb_rsync_path", "destination_host", "fault", "state"]);
         let query = format!("SELECT {}, {lacks_one} FROM {name} ORDER BY minidvodb_id", text_of(summed));
         let (mut alike, mut later, mut later_of_nothing) = (Alike::default(), Vec::new(), Vec::new());
+        let mut unweighed = Vec::new();
         for row in self.database.conn.exec_iter(query, ())? {
             let mut columns = Columns::of(row?);
             let (text, lacks_one) = (columns.bytes()?, columns.natural()? != 0);
             let minidvodb_id =
                 second_number(&text).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
             if alike.minidvodb_id != minidvodb_id {
-                if alike.show(&mut self.see, &mut self.sums, &mut later).is_break() {
+                if alike.show(&mut self.see, &mut self.sums, &mut later, &mut unweighed).is_break() {
                     return Ok(More::Break(()));
                 }
                 alike.minidvodb_id = minidvodb_id;
             }
             match (copy_in(&text).filter(|_| !lacks_one), minidvodb_id) {
-                (Some((Ok(row), weight)), _) => alike.rows.push((row, weight)),
+                (Some((Ok(row), weight)), _) => {
+                    if weight.is_none() {
+                        alike.unweighed.extend(first_number(&text));
+                    }
+                    alike.rows.push((row, weight));
+                }
                 (Some((Err((id, host)), weight)), _) => {
-                    self.sums.add(COPY, None, weight);
+                    match weight {
+                        Some(weight) => self.sums.add(COPY, None, weight),
+                        None => unweighed.extend(first_number(&text)),
+                    }
                     if (self.see)(Seen::RowOfNothing(id, host)).is_break() {
                         return Ok(More::Break(()));
                     }
@@ -184,9 +197,10 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                 }
             }
         }
-        if alike.show(&mut self.see, &mut self.sums, &mut later).is_break() {
+        if alike.show(&mut self.see, &mut self.sums, &mut later, &mut unweighed).is_break() {
             return Ok(More::Break(()));
         }
+        self.weigh(COPY, &unweighed)?;
         for ids in later.chunks(ROWS_AT_ONCE) {
             if self.copies_again(&one_of("minidvodb_id", ids))?.is_break() {
                 return Ok(More::Break(()));
@@ -198,6 +212,20 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
             }
         }
         Ok(More::Continue(()))
+    }
+
+    /// Counts rows, by the ids of their table, that were shown already.
+    fn weigh(&mut self, table: usize, ids: &[i64]) -> Result<(), Trouble> {
+        let (_, id, _) = SUMMED[table];
+        for ids in ids.chunks(ROWS_AT_ONCE) {
+            let query = weighed_rows(table, "minidvodb_id", "", &one_of(id, ids));
+            for row in self.database.conn.exec_iter(query, ())? {
+                let mut columns = Columns::of(row?);
+                let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
+                self.sums.add(table, minidvodb_id, columns.natural()?);
+            }
+        }
+        Ok(())
     }
 
     /// Shows rows of minidvodbCopy by all of their columns.
@@ -238,7 +266,9 @@ impl Faults {
 #[derive(Default)]
 struct Alike {
     minidvodb_id: Option<u64>,
-    rows: Vec<(TableRow, u64)>,
+    rows: Vec<(TableRow, Option<u64>)>,
+    /// The ids of those of which that is not known.
+    unweighed: Vec<i64>,
     /// One of them cannot be read from its text.
     need_another_look: bool,
 }
@@ -250,14 +280,19 @@ impl Alike {
         see: &mut impl FnMut(Seen<'_>) -> More,
         sums: &mut Sums,
         later: &mut Vec<u64>,
+        unweighed: &mut Vec<i64>,
     ) -> More {
         if std::mem::take(&mut self.need_another_look) {
             self.rows.clear();
+            self.unweighed.clear();
             later.extend(self.minidvodb_id);
             return self.minidvodb_id.map_or(More::Continue(()), |id| see(Seen::Later(id)));
         }
+        unweighed.append(&mut self.unweighed);
         self.rows.drain(..).try_for_each(|(row, weight)| {
-            sums.add(COPY, Some(row.minidvodb_id.0), weight);
+            if let Some(weight) = weight {
+                sums.add(COPY, Some(row.minidvodb_id.0), weight);
+            }
             see(Seen::Copy(row))
         })
     }
