@@ -167,21 +167,20 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
         for row in self.database.conn.exec_iter(query, ())? {
             let mut columns = Columns::of(row?);
             let (text, lacks_one) = (columns.bytes()?, columns.natural()? != 0);
-            let minidvodb_id =
-                second_number(&text).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
+            let copy = copy_in(&text).filter(|_| !lacks_one);
+            let minidvodb_id = match &copy {
+                Some((Ok(row), _)) => Some(row.minidvodb_id.0),
+                Some((Err(_), _)) => None,
+                None => second_number(&text).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0),
+            };
             if alike.minidvodb_id != minidvodb_id {
                 if alike.show(&mut self.see, &mut self.sums, &mut later, &mut unweighed).is_break() {
                     return Ok(More::Break(()));
                 }
                 alike.minidvodb_id = minidvodb_id;
             }
-            match (copy_in(&text).filter(|_| !lacks_one), minidvodb_id) {
-                (Some((Ok(row), weight)), _) => {
-                    if weight.is_none() {
-                        alike.unweighed.extend(first_number(&text));
-                    }
-                    alike.rows.push((row, weight));
-                }
+            match (copy, minidvodb_id) {
+                (Some((Ok(row), weight)), _) => alike.rows.push((row, weight)),
                 (Some((Err((id, host)), weight)), _) => {
                     match weight {
                         Some(weight) => self.sums.add(COPY, None, weight),
@@ -262,13 +261,11 @@ impl Faults {
     }
 }
 
-/// The rows of one minidvodb, with what each weighs.
+/// The rows of one minidvodb, with what each weighs, if that is known.
 #[derive(Default)]
 struct Alike {
     minidvodb_id: Option<u64>,
     rows: Vec<(TableRow, Option<u64>)>,
-    /// The ids of those of which that is not known.
-    unweighed: Vec<i64>,
     /// One of them cannot be read from its text.
     need_another_look: bool,
 }
@@ -284,14 +281,13 @@ impl Alike {
     ) -> More {
         if std::mem::take(&mut self.need_another_look) {
             self.rows.clear();
-            self.unweighed.clear();
             later.extend(self.minidvodb_id);
             return self.minidvodb_id.map_or(More::Continue(()), |id| see(Seen::Later(id)));
         }
-        unweighed.append(&mut self.unweighed);
         self.rows.drain(..).try_for_each(|(row, weight)| {
-            if let Some(weight) = weight {
-                sums.add(COPY, Some(row.minidvodb_id.0), weight);
+            match weight {
+                Some(weight) => sums.add(COPY, Some(row.minidvodb_id.0), weight),
+                None => unweighed.extend(i64::try_from(row.id)),
             }
             see(Seen::Copy(row))
         })

@@ -448,8 +448,8 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// Every row of minidvodbCopy in some ranges, and what this ledger has there; `is_postponed` tells the minidvodbs
-    /// there whose rows come later.
+    /// Every row of minidvodbCopy in some ranges, which are in order, and what this ledger has there; `is_postponed`
+    /// tells the minidvodbs there whose rows come later.
     fn at_rows(
         &mut self,
         rows: Vec<TableRow>,
@@ -470,7 +470,11 @@ impl Looking<'_> {
             }
             let strays = ledger.strays()?.into_iter();
             let strays = strays.filter(|stray| stray.row_id != 0 && stray.minidvodb_id != 0);
-            let is_here = |id: &u64| ranges.iter().any(|range| range.contains(id));
+            // The ranges are in order, and there may be very many of both.
+            let is_here = |id: &u64| {
+                let at = ranges.partition_point(|range| range.end <= *id);
+                ranges.get(at).is_some_and(|range| range.contains(id))
+            };
             alone.extend(strays.map(|stray| stray.minidvodb_id).filter(is_here));
             alone.retain(|id| !is_postponed(*id));
             Ok(alone)
