@@ -91,20 +91,13 @@ impl Mark {
 
 /// What the rows of copies hold, ready to be noted.
 #[derive(Default)]
-pub struct Noted {
-    rows: Vec<(CopyId, TableRow, Mark)>,
-    records: Records,
-}
+pub struct Noted(Vec<(CopyId, TableRow, Mark)>);
 
 impl Noted {
     /// Makes rows ready, with the marks of the copies that they are just like.
-    pub fn of(mut rows: Vec<(CopyId, TableRow, Mark)>) -> Result<Self, Failure> {
+    pub fn of(mut rows: Vec<(CopyId, TableRow, Mark)>) -> Self {
         rows.sort_unstable_by_key(|(id, ..)| *id);
-        let mut records = Records::default();
-        for (id, row, _) in &rows {
-            records.add(tables::SYNCED.name(), id.0, &TableRowRecord::<&str>::of(row))?;
-        }
-        Ok(Self { rows, records })
+        Self(rows)
     }
 }
 
@@ -155,9 +148,12 @@ impl NewMinidvodbs {
 #[derive(Default)]
 pub struct Adopted {
     copies: Records,
-    synced: Records,
-    /// The ids and minidvodbs of the copies that are not as their rows are.
+    /// The ids of the copies that are just like their rows, and those of the rows.
+    level: Vec<(u64, u64)>,
+    /// The others, by id: their minidvodbs.
     ahead: Vec<(u64, u64)>,
+    /// What their rows hold.
+    synced: Records,
     pending: Vec<(Host, Group, u64)>,
     /// By minidvodb and machine: the copy.
     pairs: Vec<(u64, Machine, u64)>,
@@ -180,13 +176,15 @@ impl Adopted {
     pub fn add(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
         let (id, minidvodb) = (copy.id.0, copy.minidvodb_id.0);
         self.copies.add(tables::COPIES.name(), id, &CopyRecord::<&str>::of(copy))?;
-        self.synced.add(tables::SYNCED.name(), id, &TableRowRecord::<&str>::of(row))?;
         self.gathered.copy(None, Some(copy));
         if copy.is_to_be_made() {
             self.pending.push((copy.host.clone(), copy.group.clone(), id));
         }
-        if !row.content.is_of(copy) {
+        if row.is_of(copy) {
+            self.level.push((id, row.id));
+        } else {
             self.ahead.push((id, minidvodb));
+            self.synced.add(tables::SYNCED.name(), id, &TableRowRecord::<&str>::of(row))?;
         }
         self.pairs.push((minidvodb, copy.machine.clone(), id));
         self.final_paths.push((copy.machine.clone(), copy.final_path(), id));
@@ -276,9 +274,10 @@ impl Change<'_> {
         for (id, minidvodb) in &adopted.ahead {
             self.tables.ahead.put(id, minidvodb)?;
         }
-        let taken = self.tables.copies.put_new(adopted.copies.iter())?;
-        let met = self.tables.synced.put_new(adopted.synced.iter())?;
-        if !taken.is_empty() || !met.is_empty() {
+        let mut taken = self.tables.copies.put_new(adopted.copies.iter())?;
+        taken.extend(self.tables.synced.put_new(adopted.synced.iter())?);
+        taken.extend(self.put_level(&adopted.level)?);
+        if !taken.is_empty() {
             return Err(Failure::Damaged("an id of a copy is given already".to_owned()));
         }
         self.put_pairs(&adopted.pairs)?;
@@ -288,33 +287,38 @@ impl Change<'_> {
 
     /// Notes what the rows of copies hold, now that both sides are the same.
     pub fn put_all_synced(&mut self, noted: &Noted) -> Result<(), Failure> {
-        let (mut level, mut buckets) = (Vec::with_capacity(noted.rows.len()), Vec::new());
-        for (id, row, mark) in &noted.rows {
+        let (mut level, mut buckets) = (Vec::with_capacity(noted.0.len()), Vec::new());
+        for (id, row, mark) in &noted.0 {
             if self.is_first_row(*id, row, *mark)? {
-                level.push(id.0);
+                level.push((id.0, row.id));
                 push_new(&mut buckets, row.minidvodb_id.0 / BUCKET_IDS);
-            } else if let Some(copy) = self.copy(*id)? {
+            } else {
                 // A copy that has changed since stays ahead.
-                self.put_synced(&copy, row)?;
+                self.put_synced(*id, row)?;
             }
         }
-        let is_level = |(id, ..): &(u64, &[u8], u64)| level.binary_search(id).is_ok();
-        let taken = self.tables.synced.put_new(noted.records.iter().filter(is_level))?;
-        if !taken.is_empty() {
+        if !self.put_level(&level)?.is_empty() {
             return Err(Failure::Damaged("a row of a copy is known and not known".to_owned()));
         }
         self.is_dirty |= !level.is_empty();
+        let level: Vec<u64> = level.into_iter().map(|(id, _)| id).collect();
         self.tables.ahead.remove_all(&level)?;
         self.expect_rows_in(buckets)
     }
 
+    /// Notes of copies that they are just like these rows; those of which a row is known are returned.
+    fn put_level(&mut self, level: &[(u64, u64)]) -> Result<Vec<usize>, Failure> {
+        let hash = |id, row| entry_hash::<u64, u64>(tables::LEVEL.name(), &id, &row);
+        self.tables.level.put_new(level.iter().map(|&(id, row)| (id, row, hash(id, row))))
+    }
+
     /// Whether a row is the first one of a copy, and the copy is just like it.
     fn is_first_row(&self, id: CopyId, row: &TableRow, mark: Mark) -> Result<bool, Failure> {
-        if self.tables.synced.table.get(id.0)?.is_some() {
+        if self.has_met(id.0)? {
             return Ok(false);
         }
         let Some(record) = self.tables.copies.table.get(id.0)? else { return Ok(false) };
-        Ok(mark.is_of(record.value()) || row.content.is_of(&decode_copy(id.0, record.value())?))
+        Ok(mark.is_of(record.value()) || row.is_of(&decode_copy(id.0, record.value())?))
     }
 
     fn expect_rows_in(&mut self, mut buckets: Vec<u64>) -> Result<(), Failure> {
@@ -385,7 +389,7 @@ mod tests {
                 })?;
                 let rows: Vec<TableRow> = copies
                     .iter()
-                    .filter_map(|copy| ledger.synced(copy).transpose())
+                    .filter_map(|copy| ledger.synced(copy.id).transpose())
                     .collect::<Result<_, _>>()?;
                 Ok((minidvodbs, copies, rows, ledger.count_ahead()?))
             })
@@ -414,7 +418,7 @@ mod tests {
                     for (minidvodb, (copy, row)) in minidvodbs.iter().zip(&adopted) {
                         change.import_minidvodb(minidvodb)?;
                         change.put_known_copy(copy)?;
-                        change.put_synced(copy, row)?;
+                        change.put_synced(copy.id, row)?;
                     }
                     Ok(())
                 })
@@ -487,12 +491,12 @@ mod tests {
                 let mut changed = written[1].0.clone();
                 changed.dtime_s = Some(9.0);
                 change.put_known_copy(&changed)?;
-                change.put_synced(&written[2].0, &TableRow { id: 5, ..row_of(&written[2].0) })
+                change.put_synced(written[2].0.id, &TableRow { id: 5, ..row_of(&written[2].0) })
             })
             .unwrap();
         written.reverse();
         let rows = written.into_iter().map(|(copy, row)| (copy.id, row, Mark::NONE)).collect();
-        desk.ledger.write(|change| change.put_all_synced(&Noted::of(rows)?)).unwrap();
+        desk.ledger.write(|change| change.put_all_synced(&Noted::of(rows))).unwrap();
         let (_, copies, rows, ahead) = everything(&desk);
         assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [1001, 1002, 1003, 1004]);
         assert_eq!(ahead, 1);
@@ -540,7 +544,7 @@ mod tests {
         desk.ledger
             .write(|change| {
                 change.put_known_copy(&changed)?;
-                change.put_all_synced(&Noted::of(noted)?)
+                change.put_all_synced(&Noted::of(noted))
             })
             .unwrap();
         let (_, copies, rows, ahead) = everything(&desk);

@@ -351,18 +351,15 @@ impl<'t> Change<'t> {
 
     /// Forgets what the rows of a database held, and which of them are strays: another one is to be met.
     pub fn forget_rows(&mut self) -> Result<(), Failure> {
-        let copies: Vec<u64> = self
-            .tables
-            .synced
-            .table
-            .iter()?
-            .map(|entry| Ok(entry?.0.value()))
-            .collect::<Result<_, Failure>>()?;
-        for id in copies {
-            self.is_dirty |= self.tables.synced.remove(&id)?;
+        for id in keys(&self.tables.level.table)? {
+            self.tables.level.remove(&id)?;
             if let Some(copy) = self.copy(CopyId(id))? {
                 self.tables.ahead.put(&id, &copy.minidvodb_id.0)?;
             }
+            self.is_dirty = true;
+        }
+        for id in keys(&self.tables.synced.table)? {
+            self.is_dirty |= self.tables.synced.remove(&id)?;
         }
         self.doubted = None;
         for bucket in self.buckets()?.into_keys() {
@@ -406,27 +403,38 @@ impl<'t> Change<'t> {
         Ok(())
     }
 
-    /// Keeps the index of the copies that the database does not have as they are here.
-    fn put_ahead(&mut self, copy: &Copy, synced: Option<&TableRow>) -> Result<(), Failure> {
-        if synced.is_some_and(|row| row.content.is_of(copy)) {
-            self.is_dirty |= self.tables.ahead.remove(&copy.id.0)?;
-        } else if self.tables.ahead.table.get(&copy.id.0)?.is_none() {
-            self.tables.ahead.put(&copy.id.0, &copy.minidvodb_id.0)?;
+    /// Keeps the row that a copy has met: its id alone where the copy is just like it, else all of it, and that the
+    /// copy is ahead of it.
+    fn put_met(&mut self, copy: &Copy, row: Option<&TableRow>) -> Result<(), Failure> {
+        let id = copy.id.0;
+        if let Some(row) = row.filter(|row| row.is_of(copy)) {
+            if self.tables.level.table.get(id)?.map(|known| known.value()) != Some(row.id) {
+                self.tables.level.put(&id, &row.id)?;
+                self.tables.synced.remove(&id)?;
+                self.tables.ahead.remove(&id)?;
+                self.is_dirty = true;
+            }
+            return Ok(());
+        }
+        self.is_dirty |= self.tables.level.remove(&id)?;
+        if self.tables.ahead.table.get(id)?.is_none() {
+            self.tables.ahead.put(&id, &copy.minidvodb_id.0)?;
+            self.is_dirty = true;
+        }
+        let Some(row) = row else { return Ok(()) };
+        let bytes = encode(&Place::new(tables::SYNCED.name(), id), &TableRowRecord::<&str>::of(row))?;
+        if self.tables.synced.table.get(id)?.is_none_or(|known| known.value() != bytes) {
+            self.tables.synced.put(&id, &bytes.as_slice())?;
             self.is_dirty = true;
         }
         Ok(())
     }
 
-    /// Notes what the row of a copy holds, now that both sides are the same.
-    pub fn put_synced(&mut self, copy: &Copy, row: &TableRow) -> Result<(), Failure> {
-        if self.synced(copy)?.as_ref() == Some(row) {
-            return Ok(());
-        }
-        let bytes = encode(&Place::new(tables::SYNCED.name(), copy.id), &TableRowRecord::<&str>::of(row))?;
-        self.tables.synced.put(&copy.id.0, &bytes.as_slice())?;
-        self.is_dirty = true;
+    /// Notes what the row of a copy holds, now that both sides are the same; of a copy that is gone, nothing.
+    pub fn put_synced(&mut self, copy: CopyId, row: &TableRow) -> Result<(), Failure> {
+        let Some(copy) = self.copy(copy)? else { return Ok(()) };
         self.expect_rows(copy.minidvodb_id.0 / BUCKET_IDS)?;
-        self.put_ahead(copy, Some(row))
+        self.put_met(&copy, Some(row))
     }
 
     /// A bucket whose rows are all gone has no sum there: that it had rows must be known here.
@@ -477,6 +485,7 @@ impl<'t> Change<'t> {
         self.tables.tombstones.put(&copy.id.0, &bytes.as_slice())?;
         self.gathered.copy(self.copy(copy.id)?.as_ref(), None);
         self.tables.copies.remove(&copy.id.0)?;
+        self.tables.level.remove(&copy.id.0)?;
         self.tables.synced.remove(&copy.id.0)?;
         self.tables.ahead.remove(&copy.id.0)?;
         self.tables.pairs.remove(&(copy.minidvodb_id.0, copy.machine.as_str()))?;
@@ -528,12 +537,13 @@ impl<'t> Change<'t> {
         {
             return Ok(Err(PairTaken { copy: copy.id, by }));
         }
+        // Of a copy that is level, it is the copy as it was.
+        let met = self.synced(copy.id)?;
         if let Some(before) = &before {
             self.remove_indexes(before, copy)?;
         }
         self.put_indexed(before.as_ref(), copy)?;
-        let synced = self.synced(copy)?;
-        self.put_ahead(copy, synced.as_ref())?;
+        self.put_met(copy, met.as_ref())?;
         if let Some(before) = before.filter(|before| before.machine != copy.machine) {
             // The machine that it leaves may lack it now.
             self.look_again(&[&before.machine])?;
@@ -624,6 +634,10 @@ impl<'t> Change<'t> {
         self.is_dirty = true;
         Ok(())
     }
+}
+
+fn keys<V: redb::Value + 'static>(table: &impl ReadableTable<u64, V>) -> Result<Vec<u64>, Failure> {
+    table.iter()?.map(|entry| Ok(entry?.0.value())).collect()
 }
 
 pub(super) fn twice(taken: &PairTaken) -> Failure {

@@ -5,7 +5,9 @@
 
 use redb::{ReadableTable, ReadableTableMetadata as _};
 
-use super::look::{Look, decode_attempt, decode_copy, decode_host, decode_minidvodb, decode_target};
+use super::look::{
+    Look, decode_attempt, decode_copy, decode_host, decode_minidvodb, decode_row, decode_target,
+};
 use super::tables::Tables;
 use super::{Failure, Snapshot, tally};
 use crate::model::{CopyId, Outcome};
@@ -77,24 +79,7 @@ impl Snapshot {
         self.days(i32::MIN)?;
         self.rooms(i32::MIN)?;
         self.log(usize::MAX)?;
-        let mut ahead = 0;
-        self.each_copy(|copy| {
-            let synced = self.synced(&copy)?;
-            let is_ahead = synced.is_none_or(|row| !row.content.is_of(&copy));
-            if self.tables.ahead().get(copy.id.0)?.is_some() != is_ahead {
-                return Err(Failure::Damaged(format!(
-                    "copy {} and the list of what the database does not have do not agree",
-                    copy.id
-                )));
-            }
-            ahead += u64::from(is_ahead);
-            Ok(true)
-        })?;
-        if self.count_ahead()? != ahead {
-            return Err(Failure::Damaged(
-                "the list of what the database does not have is too long".to_owned(),
-            ));
-        }
+        self.check_rows()?;
         for entry in self.tables.tombstones().iter()? {
             self.tombstone(CopyId(entry?.0.value()))?;
         }
@@ -104,6 +89,33 @@ impl Snapshot {
         self.ledger_id()?;
         self.counters()?;
         Ok(census)
+    }
+
+    /// Whether each copy is either just like its row or ahead of it.
+    fn check_rows(&self) -> Result<(), Failure> {
+        let (mut level, mut ahead, mut met) = (0, 0, 0);
+        self.each_copy(|copy| {
+            let id = copy.id.0;
+            let is_level = self.tables.level().get(id)?.is_some();
+            let is_ahead = self.tables.ahead().get(id)?.is_some();
+            let row = self.tables.synced().get(id)?;
+            let row = row.map(|bytes| decode_row(id, bytes.value())).transpose()?;
+            if is_level == is_ahead || row.as_ref().is_some_and(|row| is_level || row.is_of(&copy)) {
+                return Err(Failure::Damaged(format!(
+                    "copy {} and the list of what the database does not have do not agree",
+                    copy.id
+                )));
+            }
+            level += u64::from(is_level);
+            ahead += u64::from(is_ahead);
+            met += u64::from(row.is_some());
+            Ok(true)
+        })?;
+        let tables = &self.tables;
+        if (tables.level().len()?, tables.ahead().len()?, tables.synced().len()?) == (level, ahead, met) {
+            return Ok(());
+        }
+        Err(Failure::Damaged("the list of what the database does not have is too long".to_owned()))
     }
 
     /// Everything: digests, records, and whether indexes and records agree.

@@ -282,21 +282,28 @@ pub trait Look: HasTables {
             if minidvodbs.binary_search(&key.value().0).is_err() {
                 continue;
             }
-            let (copy, synced) = (tables.copies().get(id)?, tables.synced().get(id)?);
-            match (copy, synced) {
-                (Some(copy), None) => kept.add(id, copy.value()),
+            match tables.copies().get(id)? {
+                Some(copy) if !self.has_met(id)? => kept.add(id, copy.value()),
                 // Whoever settles it in the usual way says what is wrong.
-                (None, _) | (_, Some(_)) => return Ok(None),
+                _ => return Ok(None),
             }
         }
         Ok(Some(kept))
     }
 
     /// The row of a copy as both sides held it at the last sync.
-    fn synced(&self, copy: &Copy) -> Result<Option<TableRow>, Failure> {
-        let place = Place::new(tables::SYNCED.name(), copy.id);
-        let bytes = self.tables().synced().get(copy.id.0)?;
-        bytes.map(|bytes| decode_value::<TableRowRecord>(&place, bytes.value())).transpose()
+    fn synced(&self, copy: CopyId) -> Result<Option<TableRow>, Failure> {
+        if let Some(row) = self.tables().level().get(copy.0)? {
+            let copy = self.indexed_copy(copy.0, tables::LEVEL.name())?;
+            return Ok(Some(TableRow::of(row.value(), &copy)));
+        }
+        let bytes = self.tables().synced().get(copy.0)?;
+        bytes.map(|bytes| decode_row(copy.0, bytes.value())).transpose()
+    }
+
+    /// Whether a copy has ever met its row.
+    fn has_met(&self, copy: u64) -> Result<bool, Failure> {
+        Ok(self.tables().level().get(copy)?.is_some() || self.tables().synced().get(copy)?.is_some())
     }
 
     /// Whether these rows are, to the letter, all that the copies of a minidvodb held at the last sync, and no copy
@@ -305,10 +312,9 @@ pub trait Look: HasTables {
         let mut left = rows.len();
         for entry in self.tables().pairs().range((minidvodb, "")..(minidvodb + 1, ""))? {
             let id = entry?.1.value();
-            let place = Place::new(tables::SYNCED.name(), id);
-            let Some(bytes) = self.tables().synced().get(id)? else { return Ok(false) };
-            let synced = decode_value::<TableRowRecord>(&place, bytes.value())?;
-            if left == 0 || !rows.contains(&synced) || self.tables().ahead().get(id)?.is_some() {
+            let Some(row) = self.tables().level().get(id)? else { return Ok(false) };
+            let Some(row) = rows.iter().find(|read| read.id == row.value()) else { return Ok(false) };
+            if left == 0 || !row.is_of(&self.indexed_copy(id, tables::PAIRS.name())?) {
                 return Ok(false);
             }
             left -= 1;
@@ -333,7 +339,7 @@ pub trait Look: HasTables {
 
     /// How many copies have ever met their row.
     fn count_synced(&self) -> Result<u64, Failure> {
-        Ok(self.tables().synced().len()?)
+        Ok(self.tables().level().len()? + self.tables().synced().len()?)
     }
 
     /// How many copies the database does not have as they are here.
@@ -710,6 +716,10 @@ pub(super) fn decode_minidvodb(key: u64, bytes: &[u8]) -> Result<(Minidvodb, u64
 
 pub(super) fn decode_copy(key: u64, bytes: &[u8]) -> Result<Copy, Failure> {
     decode_value::<CopyRecord>(&Place::new("copies.1", key), bytes)
+}
+
+pub(super) fn decode_row(copy: u64, bytes: &[u8]) -> Result<TableRow, Failure> {
+    decode_value::<TableRowRecord>(&Place::new(tables::SYNCED.name(), copy), bytes)
 }
 
 pub(super) fn decode_attempt(key: (u64, u32), bytes: &[u8]) -> Result<Attempt, Failure> {

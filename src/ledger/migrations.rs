@@ -3,9 +3,12 @@
 //! Invariant: a ledger newer than this program is refused by its number and is not written to. A step, once
 //! released, is never changed; a new schema is a new step.
 
+use std::collections::BTreeSet;
+
 use redb::ReadableTable as _;
 
 use super::Failure;
+use super::look::decode_row;
 use super::tables::WriteTables;
 use super::tally;
 use crate::error::Error;
@@ -45,6 +48,25 @@ pub(super) const STEPS: &[Step] = &[
             for quarter in quarters {
                 tables.buckets.put(&(table, quarter), &UNKNOWN_SUM)?;
             }
+        }
+        Ok(())
+    },
+    // 5: records are written in another form, which older programs do not know; each that is there is read in its
+    // own one. Rows that copies are just like are not kept a second time.
+    |tables| {
+        let (mut ahead, mut level) = (BTreeSet::new(), Vec::new());
+        for entry in tables.ahead.table.iter()? {
+            ahead.insert(entry?.0.value());
+        }
+        for entry in tables.synced.table.iter()? {
+            let (copy, row) = entry?;
+            if !ahead.contains(&copy.value()) {
+                level.push((copy.value(), decode_row(copy.value(), row.value())?.id));
+            }
+        }
+        for (copy, row) in level {
+            tables.synced.remove(&copy)?;
+            tables.level.put(&copy, &row)?;
         }
         Ok(())
     },

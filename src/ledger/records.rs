@@ -1,7 +1,11 @@
 //! Records as they lie on the disk, and the only place that turns them into the model's types and back.
 //!
 //! A record is one byte with the frame's version, eight bytes with the xxh3 of table, key, version and
-//! payload (little-endian), and the payload: JSON, so that a later version may add fields with defaults.
+//! payload (little-endian), and the payload, an array of MessagePack: of half the size and several times faster than
+//! JSON, in which older programs wrote them (each field by its name), and in which the meta table still is: a
+//! program must be able to read the version of a newer schema to refuse it.
+//!
+//! A later version adds fields at the end, with defaults, and leaves none out.
 //!
 //! Invariant: a record whose checksum is wrong, or which holds a value that is not legal, is an error that
 //! names the record; it never becomes a value of the model.
@@ -9,10 +13,12 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use redb::TableHandle as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Failure;
 use super::hash::hash_of;
+use super::tables::META;
 use crate::error::Error;
 use crate::faults::{Class, Fault};
 use crate::model::{
@@ -22,10 +28,38 @@ use crate::model::{
     TableRow, Taken, Target, Tombstone, Verified, Verify,
 };
 
-const FRAME_VERSION: u8 = 1;
 const FRAME_BYTES: usize = 9;
 /// Most records have room in this.
-const RECORD_BYTES: usize = 384;
+const RECORD_BYTES: usize = 192;
+
+/// What a payload is written in, by the frame's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Form {
+    Json = 1,
+    Packed = 2,
+}
+
+impl Form {
+    /// What the records of a table are written in.
+    fn of(place: &Place<'_>) -> Self {
+        if place.table == META.name() { Self::Json } else { Self::Packed }
+    }
+
+    fn write(self, record: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), String> {
+        match self {
+            Self::Json => serde_json::to_writer(bytes, record).map_err(text),
+            Self::Packed => rmp_serde::encode::write(bytes, record).map_err(text),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(self, payload: &[u8]) -> Result<T, String> {
+        match self {
+            Self::Json => serde_json::from_slice(payload).map_err(text),
+            Self::Packed => rmp_serde::from_slice(payload).map_err(text),
+        }
+    }
+}
 
 /// The name of a record in error messages, and what its checksum is bound to.
 pub(super) struct Place<'a> {
@@ -43,8 +77,8 @@ impl<'a> Place<'a> {
     }
 }
 
-fn checksum(place: &Place<'_>, payload: &[u8]) -> u64 {
-    hash_of([place.table.as_bytes(), place.key.as_bytes(), &[FRAME_VERSION], payload])
+fn checksum(place: &Place<'_>, form: Form, payload: &[u8]) -> u64 {
+    hash_of([place.table.as_bytes(), place.key.as_bytes(), &[form as u8], payload])
 }
 
 /// The bytes of a record.
@@ -57,26 +91,33 @@ pub(super) fn encode(place: &Place<'_>, record: &impl Serialize) -> Result<Vec<u
 /// Appends the bytes of a record to others.
 pub(super) fn append(place: &Place<'_>, record: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), Failure> {
     let at = bytes.len();
-    bytes.resize(at + FRAME_BYTES, FRAME_VERSION);
-    serde_json::to_writer(&mut *bytes, record)
+    let form = Form::of(place);
+    bytes.resize(at + FRAME_BYTES, form as u8);
+    form.write(record, bytes)
         .map_err(|error| Error::bug(format!("record {} cannot be written: {error}", place.key)))?;
-    seal(place, &mut bytes[at..]);
+    seal(place, form, &mut bytes[at..]);
     Ok(())
 }
 
 /// Writes the checksum of a payload into the frame in front of it.
-fn seal(place: &Place<'_>, bytes: &mut [u8]) {
+fn seal(place: &Place<'_>, form: Form, bytes: &mut [u8]) {
     let (frame, payload) = bytes.split_at_mut(FRAME_BYTES);
-    frame[1..].copy_from_slice(&checksum(place, payload).to_le_bytes());
+    frame[1..].copy_from_slice(&checksum(place, form, payload).to_le_bytes());
 }
 
 /// A payload with its version and its checksum in front.
 #[cfg(test)]
-pub(super) fn frame(place: &Place<'_>, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![FRAME_VERSION; FRAME_BYTES];
+pub(super) fn frame(form: Form, place: &Place<'_>, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![form as u8; FRAME_BYTES];
     bytes.extend_from_slice(payload);
-    seal(place, &mut bytes);
+    seal(place, form, &mut bytes);
     bytes
+}
+
+/// What lies behind the frame of a record.
+#[cfg(test)]
+pub(super) fn payload(bytes: &[u8]) -> &[u8] {
+    &bytes[FRAME_BYTES..]
 }
 
 /// The checksum that some bytes name as theirs.
@@ -89,13 +130,14 @@ pub(super) fn decode<T: DeserializeOwned>(place: &Place<'_>, bytes: &[u8]) -> Re
     let Some((frame, payload)) = bytes.split_at_checked(FRAME_BYTES) else {
         return Err(place.damaged("it is too short"));
     };
-    if frame[0] != FRAME_VERSION {
-        return Err(place.damaged(format_args!("its frame has version {}, not {FRAME_VERSION}", frame[0])));
-    }
-    if frame[1..] != checksum(place, payload).to_le_bytes() {
+    let forms = [Form::Json, Form::Packed];
+    let Some(form) = forms.into_iter().find(|form| *form as u8 == frame[0]) else {
+        return Err(place.damaged(format_args!("its frame has version {}, not 1 or 2", frame[0])));
+    };
+    if frame[1..] != checksum(place, form, payload).to_le_bytes() {
         return Err(place.damaged("its checksum is wrong"));
     }
-    serde_json::from_slice(payload).map_err(|error| place.damaged(error))
+    form.read(payload).map_err(|error| place.damaged(error))
 }
 
 /// A record that stands for a value of the model.
@@ -113,11 +155,6 @@ pub(super) fn encode_value<R: Record>(place: &Place<'_>, value: &R::Value) -> Re
 /// The value of some bytes.
 pub(super) fn decode_value<R: Record>(place: &Place<'_>, bytes: &[u8]) -> Result<R::Value, Failure> {
     decode::<R>(place, bytes)?.into_value().map_err(|why| place.damaged(why))
-}
-
-/// What a record says when it says nothing is left out.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -150,20 +187,20 @@ fn verified(word: &str) -> Result<Verified, String> {
 #[derive(Serialize, Deserialize)]
 pub(super) struct MinidvodbRecord<T = String> {
     id: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     name: Option<T>,
     group: T,
     path: T,
     state: T,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     fault: i16,
     /// It has no row in minidvodbProcessed.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     is_unprocessed: bool,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     is_from_database: bool,
     /// Its number in the group's order of becoming eligible; 0: not eligible.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     pub(super) eligible_number: u64,
 }
 
@@ -209,9 +246,9 @@ struct StandingRecord {
     since_us: i64,
     last_seen_us: i64,
     probes: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     next_probe_us: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     said_at_us: Option<i64>,
     #[serde(default)]
     shows_in_sending: bool,
@@ -264,7 +301,7 @@ pub(super) struct RoomRecord {
     total_bytes: u64,
     free_bytes: u64,
     used_percent: u8,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     inodes: Option<(u64, u64)>,
     block_bytes: u64,
 }
@@ -326,21 +363,21 @@ pub(super) struct TargetRecord {
     max_used_percent: u8,
     verify: String,
     deadline_s: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     bwlimit: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     streams: Option<u8>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     file_system: Option<FileSystemRecord>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     standing: Option<StandingRecord>,
     #[serde(default)]
     queued_through: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     reminded_at_us: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     audit_said_at_us: Option<i64>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default)]
     logged_faults: BTreeSet<i16>,
 }
 
@@ -395,7 +432,7 @@ pub(super) struct HostRecordRecord {
     host: String,
     machine: String,
     is_on: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     standing: Option<StandingRecord>,
 }
 
@@ -444,7 +481,7 @@ impl Record for StagesRecord {
 struct FaultRecord {
     code: i16,
     class: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     next_try_us: Option<i64>,
 }
 
@@ -472,9 +509,9 @@ impl Record for FaultRecord {
 struct RecopyRecord {
     #[serde(default)]
     reason: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     fault: Option<FaultRecord>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     exchanging: Option<PublishingRecord>,
 }
 
@@ -537,11 +574,11 @@ fn extent(word: &str) -> Result<Extent, String> {
 struct AuditRecord {
     at_us: i64,
     extent: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     found_by: Option<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     is_source_changed: bool,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     said: String,
 }
 
@@ -580,40 +617,40 @@ pub(super) struct CopyRecord<T = String> {
     path: T,
     name: T,
     state: T,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     fault: Option<FaultRecord>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     publishing: Option<PublishingRecord>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     verified: Option<T>,
     /// It may complete what has its final name.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     adopts: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     recopy: Option<RecopyRecord>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     audit: Option<AuditRecord>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     epoch_s: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     dtime_s: Option<f32>,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     attempts: u32,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     last_attempt: u32,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     tries: u32,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     same_fault: u32,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     interruptions: u32,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     is_suspicious: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     to_send_bytes: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     bytes: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     files: Option<u64>,
 }
 
@@ -705,7 +742,7 @@ pub(super) struct AttemptRecord {
     copy_id: u64,
     number: u32,
     began_us: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     ended_us: Option<i64>,
     phase: String,
     outcome: String,
@@ -774,17 +811,17 @@ impl Record for AttemptRecord {
 #[derive(Serialize, Deserialize)]
 pub(super) struct DatabaseRecordRecord {
     url: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     password_file: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     identity: Option<String>,
     #[serde(default)]
     groups: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     compared_at_us: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     synced_at_us: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     away_since_us: Option<i64>,
     #[serde(default)]
     away_because: String,
@@ -827,12 +864,12 @@ pub(super) struct TableRowRecord<T = String> {
     minidvodb_id: u64,
     path: T,
     host: T,
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     fault: i16,
     state: T,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     epoch_s: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     dtime_s: Option<f32>,
 }
 
@@ -919,7 +956,7 @@ impl Record for TombstoneRecord {
 pub(super) struct LogRecord {
     at_us: i64,
     who: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     copy: Option<u64>,
     text: String,
 }

@@ -43,9 +43,13 @@ pub(super) const OPEN_ATTEMPTS: TableDefinition<'static, (&str, &str, u64), u32>
 pub(super) const LEFTOVERS: TableDefinition<'static, (&str, &str, &str), u64> =
     TableDefinition::new("leftovers.1");
 
-/// minidvodbcopy_id here: what its row in the database held when both sides were last the same.
+/// minidvodbcopy_id here: the minidvodbcopy_id there, of copies that are just as their row was when both sides were
+/// last the same.
+pub(super) const LEVEL: TableDefinition<'static, u64, u64> = TableDefinition::new("level.1");
+/// minidvodbcopy_id here: what its row held then, of copies that are ahead of it now.
 pub(super) const SYNCED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("synced.1");
-/// The copies that the database does not have as they are here: minidvodbcopy_id: minidvodb_id.
+/// The copies that the database does not have as they are here, which are all that are not level:
+/// minidvodbcopy_id: minidvodb_id.
 pub(super) const AHEAD: TableDefinition<'static, u64, u64> = TableDefinition::new("ahead.1");
 /// (table of the database, bucket of minidvodb_ids): number and sum of its rows when both sides were the same.
 pub(super) const BUCKETS: TableDefinition<'static, (u64, u64), (u64, u64)> =
@@ -310,6 +314,7 @@ tables! {
     attempts: ATTEMPTS, (u64, u32), &'static [u8];
     open_attempts: OPEN_ATTEMPTS, (&'static str, &'static str, u64), u32;
     leftovers: LEFTOVERS, (&'static str, &'static str, &'static str), u64;
+    level: LEVEL, u64, u64;
     synced: SYNCED, u64, &'static [u8];
     ahead: AHEAD, u64, u64;
     buckets: BUCKETS, (u64, u64), (u64, u64);

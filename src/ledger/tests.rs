@@ -13,7 +13,8 @@ use crate::error::Exit;
 use crate::faults::{Class, Fault};
 use crate::model::{
     AbsolutePath, Attempt, Copy, CopyId, CopyState, Day, FaultState, FileSystem, Group, Host, LogEntry,
-    Machine, Minidvodb, MinidvodbId, MinidvodbState, Outcome, Phase, Room, RoomSeen, Tally, Target, Verified,
+    Machine, Minidvodb, MinidvodbId, MinidvodbState, Outcome, Phase, Room, RoomSeen, TableRow, Tally, Target,
+    Verified,
 };
 
 pub(super) struct Desk {
@@ -413,7 +414,7 @@ fn once_a_day_a_ledger_that_is_mostly_air_is_compacted_and_says_the_same() {
 pub(super) fn make_old(desk: &Desk) {
     use super::records::{Place, decode, encode};
     use super::tables::{
-        AHEAD, BUCKETS, DAYS, DIGESTS, Digests, LOG, META, ROOMS, STRAYS, SYNCED, TALLIES, TOMBSTONES,
+        AHEAD, BUCKETS, DAYS, DIGESTS, Digests, LEVEL, LOG, META, ROOMS, STRAYS, SYNCED, TALLIES, TOMBSTONES,
         digest_of_meta,
     };
     let db = redb::Database::open(&desk.file).unwrap();
@@ -424,6 +425,7 @@ pub(super) fn make_old(desk: &Desk) {
     }
     txn.delete_table(STRAYS).unwrap();
     txn.delete_table(AHEAD).unwrap();
+    txn.delete_table(LEVEL).unwrap();
     txn.delete_table(BUCKETS).unwrap();
     txn.delete_table(TALLIES).unwrap();
     txn.delete_table(DAYS).unwrap();
@@ -435,7 +437,7 @@ pub(super) fn make_old(desk: &Desk) {
         meta.insert("schema", schema.as_slice()).unwrap();
         let kept = meta.get(DIGESTS).unwrap().unwrap().value().to_vec();
         let mut digests: Digests = decode(&place(DIGESTS), &kept).unwrap();
-        let later = ["synced.1", "strays.1", "tombstones.1", "log.1", "ahead.1", "buckets.1"];
+        let later = ["level.1", "synced.1", "strays.1", "tombstones.1", "log.1", "ahead.1", "buckets.1"];
         for name in later.into_iter().chain(["tallies.1", "days.1", "rooms.1"]) {
             digests.remove(name);
         }
@@ -460,6 +462,117 @@ fn a_ledger_of_the_first_schema_is_backed_up_and_brought_up_to_date_by_reading_i
     assert_eq!(ahead.into_iter().collect::<Vec<_>>(), [1]);
     assert_eq!(ledger.check().unwrap().copies, 1);
     assert!(ledger.newest_backup().unwrap().as_str().contains("before-schema-"));
+}
+
+/// Makes the ledger one of schema 4, which kept all rows that copies have met, and records as JSON.
+fn make_fourth(desk: &Desk, rows: &[(CopyId, TableRow)], copies: &[(u64, &str)]) {
+    use super::records::{Form, Place, decode, encode, frame};
+    use super::tables::{COPIES, DIGESTS, Digests, LEVEL, META, SYNCED, digest_of, digest_of_meta};
+    let db = redb::Database::open(&desk.file).unwrap();
+    let mut txn = db.begin_write().unwrap();
+    txn.set_quick_repair(true);
+    txn.delete_table(LEVEL).unwrap();
+    {
+        let mut synced = txn.open_table(SYNCED).unwrap();
+        for (id, row) in rows {
+            let epoch = row.content.epoch.map_or(0, Timestamp::as_second);
+            let json = format!(
+                r#"{{"id":{},"minidvodb_id":{},"path":"{}","host":"{}","state":"{}","epoch_s":{epoch},"dtime_s":0.0}}"#,
+                row.id, row.minidvodb_id, row.content.path, row.content.host, row.content.state
+            );
+            let bytes = frame(Form::Json, &Place::new("synced.1", id), json.as_bytes());
+            synced.insert(id.0, bytes.as_slice()).unwrap();
+        }
+        let mut kept = txn.open_table(COPIES).unwrap();
+        for (id, json) in copies {
+            let bytes = frame(Form::Json, &Place::new("copies.1", id), json.as_bytes());
+            kept.insert(id, bytes.as_slice()).unwrap();
+        }
+        let mut meta = txn.open_table(META).unwrap();
+        let place = |key: &str| Place::new("meta.1", key);
+        let schema = encode(&place("schema"), &4u32).unwrap();
+        meta.insert("schema", schema.as_slice()).unwrap();
+        let before = meta.get(DIGESTS).unwrap().unwrap().value().to_vec();
+        let mut digests: Digests = decode(&place(DIGESTS), &before).unwrap();
+        digests.remove("level.1");
+        digests.insert("synced.1".to_owned(), digest_of("synced.1", &synced).unwrap());
+        digests.insert("copies.1".to_owned(), digest_of("copies.1", &kept).unwrap());
+        digests.insert("meta.1".to_owned(), digest_of_meta(&meta).unwrap());
+        let digests = encode(&place(DIGESTS), &digests).unwrap();
+        meta.insert(DIGESTS, digests.as_slice()).unwrap();
+    }
+    txn.commit().unwrap();
+}
+
+#[test]
+fn of_a_ledger_of_the_fourth_schema_the_rows_stay_known() {
+    let desk = desk();
+    let copies: Vec<Copy> = (1..=3)
+        .map(|id| copy(id, &minidvodb(id, &format!("/data/ThreePi.{id}")), "ipp022", "ipp022"))
+        .collect();
+    // The third one has met no row, and the second one has changed since.
+    let changed = Copy { dtime_s: Some(2.5), ..copies[1].clone() };
+    let rows: Vec<(CopyId, TableRow)> =
+        copies[..2].iter().map(|copy| (copy.id, TableRow::of(70 + copy.id.0, copy))).collect();
+    desk.ledger
+        .write(|change| {
+            copies.iter().try_for_each(|copy| change.put_known_copy(copy))?;
+            rows.iter().try_for_each(|(id, row)| change.put_synced(*id, row))?;
+            change.put_known_copy(&changed)
+        })
+        .unwrap();
+    let look = |ledger: &Ledger| {
+        ledger.check().unwrap();
+        ledger
+            .read(|ledger| {
+                let of = |id| Ok::<_, Failure>((ledger.copy(CopyId(id))?, ledger.synced(CopyId(id))?));
+                Ok(([of(1)?, of(2)?, of(3)?], ledger.minidvodbs_ahead()?, ledger.count_synced()?))
+            })
+            .unwrap()
+    };
+    let expected = look(&desk.ledger);
+    assert_eq!(expected.0[0], (Some(copies[0].clone()), Some(rows[0].1.clone())));
+    assert_eq!(expected.0[1], (Some(changed), Some(rows[1].1.clone())));
+    assert_eq!((expected.0[2].1.as_ref(), expected.1.len(), expected.2), (None, 2, 2));
+    let epoch = copies[0].epoch.unwrap().as_second();
+    let first = format!(
+        r#"{{"id":1,"minidvodb_id":1,"group":"ThreePi","host":"ipp022","machine":"ipp022","path":"{}","name":"{}","state":"new","epoch_s":{epoch},"dtime_s":0.0}}"#,
+        copies[0].path, copies[0].name
+    );
+    make_fourth(&desk, &rows, &[(1, &first)]);
+    std::fs::create_dir_all(desk.file.parent().unwrap().join("backup")).unwrap();
+    let ledger = Ledger::new(desk.file.parent().unwrap());
+    assert_eq!(look(&ledger), expected);
+    let is_level = |id| ledger.read(|ledger| ledger.is_level(id, &[rows[0].1.clone()])).unwrap();
+    assert!(is_level(1) && !is_level(2));
+}
+
+#[test]
+fn a_copy_that_changes_keeps_the_row_that_it_was_like() {
+    let desk = desk();
+    let before = copy(7, &minidvodb(1, "/data/ThreePi.1"), "ipp022", "ipp022");
+    let row = TableRow::of(5, &before);
+    let after = Copy { dtime_s: Some(2.5), ..before.clone() };
+    let known = || {
+        desk.ledger.check().unwrap();
+        desk.ledger.read(|ledger| Ok((ledger.synced(CopyId(7))?, ledger.count_ahead()?))).unwrap()
+    };
+    let write = |copy: &Copy| desk.ledger.write(|change| change.put_known_copy(copy)).unwrap();
+    write(&before);
+    assert_eq!(known(), (None, 1));
+    desk.ledger.write(|change| change.put_synced(CopyId(7), &row)).unwrap();
+    assert_eq!(known(), (Some(row.clone()), 0));
+    write(&after);
+    assert_eq!(known(), (Some(row.clone()), 1));
+    // It may come back to what it was, or the row become what it is.
+    write(&before);
+    assert_eq!(known(), (Some(row.clone()), 0));
+    write(&after);
+    let new_row = TableRow::of(5, &after);
+    desk.ledger.write(|change| change.put_synced(CopyId(7), &new_row)).unwrap();
+    assert_eq!(known(), (Some(new_row), 0));
+    desk.ledger.write(|change| change.forget_rows()).unwrap();
+    assert_eq!(known(), (None, 1));
 }
 
 #[test]

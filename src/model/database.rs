@@ -279,6 +279,18 @@ pub struct TableRow {
     pub content: Content,
 }
 
+impl TableRow {
+    /// The row with this id that a copy is just like.
+    pub fn of(id: u64, copy: &Copy) -> Self {
+        Self { id, minidvodb_id: copy.minidvodb_id, content: Content::of(copy) }
+    }
+
+    /// Whether a copy is just like it.
+    pub fn is_of(&self, copy: &Copy) -> bool {
+        self.minidvodb_id == copy.minidvodb_id && self.content.is_of(copy)
+    }
+}
+
 /// A row that stays in the database as it is, because no copy here can stand for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stray {

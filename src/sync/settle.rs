@@ -199,7 +199,7 @@ fn note(ledger: &Ledger, Written { rows, absent }: Written) -> Result<Vec<String
                 news.push(stray.to_string());
             }
         }
-        change.put_all_synced(&noted?)?;
+        change.put_all_synced(&noted)?;
         Ok(news)
     })
 }
@@ -324,11 +324,7 @@ impl<'a, 't> Taking<'a, 't> {
                     let Some(minidvodb) = &minidvodb else { continue };
                     self.adopt(minidvodb, row, &mut left)?;
                 }
-                Step::Remember(id, row) => {
-                    if let Some(copy) = self.change.copy(id)? {
-                        self.change.put_synced(&copy, &row)?;
-                    }
-                }
+                Step::Remember(id, row) => self.change.put_synced(id, &row)?,
                 Step::Take(id, row) => {
                     if self.become_like(id, &row, &mut left)? {
                         self.report.changed += 1;
@@ -408,7 +404,7 @@ impl<'a, 't> Taking<'a, 't> {
             ));
             return Ok(false);
         }
-        self.change.put_synced(&after, row)?;
+        self.change.put_synced(id, row)?;
         Ok(true)
     }
 

@@ -726,7 +726,7 @@ fn is_difference(ledger: &impl Look, minidvodb: u64, steps: &[Step]) -> Result<b
 pub(super) fn known_of(ledger: &impl Look, minidvodb: u64) -> Result<Vec<Known>, Failure> {
     let mut known = Vec::new();
     for copy in ledger.copies_of(MinidvodbId(minidvodb))? {
-        let synced = ledger.synced(&copy)?;
+        let synced = ledger.synced(copy.id)?;
         // A folder that is being exchanged is settled by a pass, whatever the row says meanwhile.
         let is_exchanging = copy.recopy().is_some_and(|recopy| recopy.exchanging.is_some());
         let is_under_way = is_exchanging

@@ -572,7 +572,7 @@ fn a_newer_ledger_is_refused_by_its_number_and_left_untouched() {
     let world = World::new();
     queue(&world, "ThreePi", "ipp022", 1);
     let good = fs::read(file(&world)).unwrap();
-    fs::write(file(&world), with_schema(&good, &world, 4)).unwrap();
+    fs::write(file(&world), with_schema(&good, &world, 5)).unwrap();
     assert_eq!(world.list().len(), 1, "the helper of this test makes sound ledgers");
     let newer = with_schema(&good, &world, 8);
     fs::write(file(&world), &newer).unwrap();
@@ -584,7 +584,7 @@ fn a_newer_ledger_is_refused_by_its_number_and_left_untouched() {
     }
     let ran = world.run(&["list"]);
     expect![[r#"
-        minidvodbcopy: the ledger has schema 8, and this minidvodbcopy 0.1.0 knows 4 at most
+        minidvodbcopy: the ledger has schema 8, and this minidvodbcopy 0.1.0 knows 5 at most
           hint: use the newer minidvodbcopy that wrote it; it was left untouched
     "#]]
     .assert_eq(&shown(&world, &ran.stderr));
@@ -610,7 +610,7 @@ fn a_ledger_of_schema_2_is_backed_up_and_gone_on_with() {
     assert_eq!(standings, ["full 0", "new 225", "new 201", "new 0"]);
     assert_eq!(world.copy(1)["verified"], "checksum");
     let backups = names_in(&world.state().join("backup"));
-    assert!(backups.iter().any(|name| name.contains("before-schema-4")), "{backups:?}");
+    assert!(backups.iter().any(|name| name.contains("before-schema-5")), "{backups:?}");
     world.ok(&["ledger", "check"]);
     assert!(world.ok(&["show", "1"]).stdout.contains("7 B sent  full"));
     assert!(world.ok(&["log", "show"]).stdout.contains("the operators' own words"));

@@ -46,7 +46,7 @@ fn check_older(name: &str, first: &[&str]) -> World {
     let (world, bytes) = world_with(name);
     world.ok(first);
     let backup = world.state().join("backup");
-    let kept = names_in(&backup).into_iter().find(|name| name.contains("before-schema-4")).unwrap();
+    let kept = names_in(&backup).into_iter().find(|name| name.contains("before-schema-5")).unwrap();
     assert_eq!(fs::read(backup.join(kept)).unwrap(), bytes, "{name} is kept as it was");
     expect_rows(&world, ["full 0", second_of(name), "new 201", "new 0"]);
     // What is new can be done with it, and that lasts.
@@ -59,7 +59,7 @@ fn check_older(name: &str, first: &[&str]) -> World {
 
 #[test]
 fn a_ledger_of_each_earlier_schema_is_kept_and_gone_on_with() {
-    for name in ["schema-1", "schema-2", "schema-3"] {
+    for name in ["schema-1", "schema-2", "schema-3", "schema-4"] {
         for first in [&["list"][..], &["stage", "on"], &["ledger", "check"]] {
             check_older(name, first);
         }
@@ -68,7 +68,7 @@ fn a_ledger_of_each_earlier_schema_is_kept_and_gone_on_with() {
 
 #[test]
 fn a_backup_of_an_earlier_schema_is_restored_and_brought_up_to_date() {
-    for name in ["schema-1", "schema-2", "schema-3"] {
+    for name in ["schema-1", "schema-2", "schema-3", "schema-4"] {
         let (from, _) = world_with(name);
         let world = World::new();
         world.ok(&["stage", "off"]);
@@ -79,7 +79,7 @@ fn a_backup_of_an_earlier_schema_is_restored_and_brought_up_to_date() {
 
 #[test]
 fn a_ledger_of_the_present_schema_is_what_it_was() {
-    let (world, bytes) = world_with("schema-4");
+    let (world, bytes) = world_with("schema-5");
     expect_rows(&world, ["full 0", "new 0", "new 201", "new 0"]);
     assert_eq!(fs::read(world.state().join("ledger.redb")).unwrap(), bytes, "looking at it changes nothing");
     assert_eq!(world.ok(&["source", "show"]).stdout, "/data/ipp004.0\n");

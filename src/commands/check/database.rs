@@ -214,8 +214,8 @@ fn is_foreign(ledger: &Snapshot, row: &TableRow) -> Result<bool, Failure> {
     if matches!(copy.state, CopyState::Full { verified: Verified::Adopted, .. }) {
         return Ok(true);
     }
-    let is_ours =
-        row.content.is_of(&copy) || ledger.synced(&copy)?.is_some_and(|synced| synced.content == row.content);
+    let is_ours = row.content.is_of(&copy)
+        || ledger.synced(copy.id)?.is_some_and(|synced| synced.content == row.content);
     Ok(!is_ours)
 }
 
