@@ -74,6 +74,8 @@ pub struct Database {
     pub(super) takes_lines: Option<bool>,
     /// The database's name.
     pub name: String,
+    /// How it was connected.
+    options: OptsBuilder,
 }
 
 impl Database {
@@ -87,18 +89,29 @@ impl Database {
             fs::File::open(ca)
                 .map_err(|error| Trouble::Refused(format!("cannot read the ca {ca}: {error}")))?;
         }
-        let options = options(address, password);
-        let name = address.name.clone();
+        Self::open(options(address, password), address.name.clone())
+    }
+
+    fn open(options: OptsBuilder, name: String) -> Result<Self, Trouble> {
         // The client's own limits do not bound the lookup of the name, nor a server that accepts and then
         // sleeps; a thread that is not waited for does.
         let (sender, receiver) = sync_channel(1);
+        let used = options.clone();
         std::thread::spawn(move || {
-            let _ = sender.send(open(options));
+            let _ = sender.send(open(used));
         });
         match receiver.recv_timeout(CONNECT_MAX) {
-            Ok(conn) => Ok(Self { conn: conn?, takes_lines: None, name }),
+            Ok(conn) => Ok(Self { conn: conn?, takes_lines: None, name, options }),
             Err(_) => Err(Trouble::Away(format!("no connection within {} s", CONNECT_MAX.as_secs()))),
         }
+    }
+
+    /// One more connection to the same database.
+    ///
+    /// # Errors
+    /// Away or refused: a server may grant only so many.
+    pub fn another(&self) -> Result<Self, Trouble> {
+        Self::open(self.options.clone(), self.name.clone())
     }
 
     /// Takes the lock `name`, which is server-wide; false where another connection holds it.

@@ -24,11 +24,9 @@ const RUN: usize = 0;
 const PROCESSED: usize = 1;
 const COPY: usize = 2;
 
-/// Something that is read.
+/// Something that is read of minidvodbCopy.
 #[derive(Debug)]
-pub enum Seen<'t> {
-    /// A minidvodb of one of the groups, by id; those that need more than one look come behind the others.
-    Run(RunRow<'t>),
+pub enum Seen {
     /// A row of a minidvodb, by its id; those of one minidvodb come one behind the other.
     Copy(TableRow),
     /// The rows of this minidvodb need more than one look, and come behind all others.
@@ -67,28 +65,59 @@ struct Showing<'d, S> {
 type More = ControlFlow<()>;
 
 impl Database {
-    /// Shows all minidvodbs of some groups, then all rows of minidvodbCopy, until `see` has seen enough; the sums of
-    /// all buckets, where it has not.
+    /// Shows all minidvodbs of some groups by their ids, but for those that need more than one look, which come
+    /// behind the others, until `see` has seen enough; the sums of all buckets of their two tables, where it has not.
     ///
     /// # Errors
     /// Away or refused.
-    pub fn everything(
+    pub fn every_minidvodb(
         &mut self,
         groups: &[&str],
-        see: impl FnMut(Seen<'_>) -> More,
+        see: impl FnMut(RunRow<'_>) -> More,
     ) -> Result<Option<Buckets>, Trouble> {
-        self.conn.query_drop(format!("SET SESSION net_write_timeout = {WRITE_MAX_S}"))?;
-        let mut showing = Showing { database: self, see, sums: Sums::default() };
+        let mut showing = Showing::begin(self, see)?;
         let faults = showing.faults()?;
-        let seen = match showing.runs(groups, &faults)? {
-            More::Continue(()) => showing.copies()?,
-            enough => enough,
-        };
-        Ok(seen.is_continue().then(|| showing.sums.into_buckets()))
+        let seen = showing.runs(groups, &faults)?;
+        Ok(showing.end(seen))
+    }
+
+    /// Shows all rows of minidvodbCopy, in the same way.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn every_copy(&mut self, see: impl FnMut(Seen) -> More) -> Result<Option<Buckets>, Trouble> {
+        let mut showing = Showing::begin(self, see)?;
+        let seen = showing.copies()?;
+        Ok(showing.end(seen))
     }
 }
 
-impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
+impl<'d, S> Showing<'d, S> {
+    fn begin(database: &'d mut Database, see: S) -> Result<Self, Trouble> {
+        database.conn.query_drop(format!("SET SESSION net_write_timeout = {WRITE_MAX_S}"))?;
+        Ok(Self { database, see, sums: Sums::default() })
+    }
+
+    fn end(self, seen: More) -> Option<Buckets> {
+        seen.is_continue().then(|| self.sums.into_buckets())
+    }
+
+    /// Counts rows, by the ids of their table, that were shown already.
+    fn weigh(&mut self, table: usize, ids: &[i64]) -> Result<(), Trouble> {
+        let (_, id, _) = SUMMED[table];
+        for ids in ids.chunks(ROWS_AT_ONCE) {
+            let query = weighed_rows(table, "minidvodb_id", "", &one_of(id, ids));
+            for row in self.database.conn.exec_iter(query, ())? {
+                let mut columns = Columns::of(row?);
+                let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
+                self.sums.add(table, minidvodb_id, columns.natural()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: FnMut(RunRow<'_>) -> More> Showing<'_, S> {
     fn faults(&mut self) -> Result<Faults, Trouble> {
         let mut faults = Vec::new();
         for row in self.database.conn.exec_iter("SELECT minidvodb_id, fault FROM minidvodbProcessed", ())? {
@@ -118,14 +147,15 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
         let (name, _, summed) = SUMMED[RUN];
         let text = text_of(summed);
         let lacks_one = any_null(&["minidvodb_group", "minidvodb_path", "state"]);
+        // One number for all that is to be known of a row beside its text.
         let query = format!(
-            "SELECT {text}, {lacks_one}, minidvodb_name IS NULL, {is_wanted} FROM {name} ORDER BY minidvodb_id"
+            "SELECT {text}, ({lacks_one}) * 4 + (minidvodb_name IS NULL) * 2 + IFNULL({is_wanted}, 0)
+             FROM {name} ORDER BY minidvodb_id"
         );
         for row in self.database.conn.exec_iter(query, params())? {
             let mut columns = Columns::of(row?);
-            let text = columns.bytes()?;
-            let (lacks_one, is_nameless) = (columns.natural()? != 0, columns.natural()? != 0);
-            let is_wanted = columns.natural()? != 0;
+            let (text, known) = (columns.bytes()?, columns.natural()?);
+            let (lacks_one, is_nameless, is_wanted) = (known & 4 != 0, known & 2 != 0, known & 1 != 0);
             let Some((mut run, weight)) = run_in(&text, is_nameless).filter(|_| !lacks_one) else {
                 later.push(first_number(&text).ok_or_else(|| without_id(name))?);
                 continue;
@@ -135,7 +165,7 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                 None => unweighed.push(run.id),
             }
             run.fault = faults.of(&run);
-            if is_wanted && (self.see)(Seen::Run(run)).is_break() {
+            if is_wanted && (self.see)(run).is_break() {
                 return Ok(More::Break(()));
             }
         }
@@ -150,14 +180,16 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
                 let mut run = owned.with_fault(None);
                 self.sums.add(RUN, run.natural_id(), weight);
                 run.fault = faults.of(&run);
-                if is_wanted && (self.see)(Seen::Run(run)).is_break() {
+                if is_wanted && (self.see)(run).is_break() {
                     return Ok(More::Break(()));
                 }
             }
         }
         Ok(More::Continue(()))
     }
+}
 
+impl<S: FnMut(Seen) -> More> Showing<'_, S> {
     fn copies(&mut self) -> Result<More, Trouble> {
         let (name, _, summed) = SUMMED[COPY];
         let lacks_one = any_null(&["minidvodb_rsync_path", "destination_host", "fault", "state"]);
@@ -213,20 +245,6 @@ impl<S: FnMut(Seen<'_>) -> More> Showing<'_, S> {
         Ok(More::Continue(()))
     }
 
-    /// Counts rows, by the ids of their table, that were shown already.
-    fn weigh(&mut self, table: usize, ids: &[i64]) -> Result<(), Trouble> {
-        let (_, id, _) = SUMMED[table];
-        for ids in ids.chunks(ROWS_AT_ONCE) {
-            let query = weighed_rows(table, "minidvodb_id", "", &one_of(id, ids));
-            for row in self.database.conn.exec_iter(query, ())? {
-                let mut columns = Columns::of(row?);
-                let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
-                self.sums.add(table, minidvodb_id, columns.natural()?);
-            }
-        }
-        Ok(())
-    }
-
     /// Shows rows of minidvodbCopy by all of their columns.
     fn copies_again(&mut self, condition: &str) -> Result<More, Trouble> {
         let columns = "minidvodbcopy_id, minidvodb_id, minidvodb_rsync_path, destination_host, fault, state, \
@@ -274,7 +292,7 @@ impl Alike {
     /// Shows them, or keeps their minidvodb for later.
     fn show(
         &mut self,
-        see: &mut impl FnMut(Seen<'_>) -> More,
+        see: &mut impl FnMut(Seen) -> More,
         sums: &mut Sums,
         later: &mut Vec<u64>,
         unweighed: &mut Vec<i64>,

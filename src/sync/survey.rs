@@ -26,10 +26,8 @@ use crate::model::{
 use crate::pass::Context;
 use crate::plan::merge::{self, Known, Step};
 
-/// So many rows are read at once, from at most so many ranges of ids; where they are written down at once, more,
-/// because an index that is not in their order is then written over less often.
-const ROWS_AT_ONCE: u64 = 20_000;
-const ROWS_TAKEN_AT_ONCE: u64 = 50_000;
+/// So many rows are read, and written down, at once, from at most so many ranges of ids.
+const ROWS_AT_ONCE: usize = 20_000;
 const RANGES_AT_ONCE: usize = 100;
 /// So many minidvodbs are asked for by their ids at once.
 const IDS_AT_ONCE: usize = 1000;
@@ -142,14 +140,14 @@ fn differing_buckets(table: u64, sums: &Buckets, known: &Buckets) -> BTreeSet<u6
 }
 
 /// The ranges of ids that some buckets are, in parts with about so many rows.
-fn parts(buckets: &BTreeSet<u64>, table: u64, sums: &Buckets, rows_at_once: u64) -> Vec<Vec<Range<u64>>> {
+fn parts(buckets: &BTreeSet<u64>, table: u64, sums: &Buckets) -> Vec<Vec<Range<u64>>> {
     let mut parts: Vec<Vec<Range<u64>>> = Vec::new();
     let mut rows = u64::MAX;
     for &bucket in buckets.iter().filter(|&&bucket| bucket != NO_BUCKET) {
         let range = bucket * BUCKET_IDS..(bucket + 1) * BUCKET_IDS;
         let count = sums.get(&(table, bucket)).map_or(0, |(count, _)| *count);
         let is_full = parts.last().is_none_or(|part| part.len() >= RANGES_AT_ONCE);
-        if is_full || rows.saturating_add(count) > rows_at_once {
+        if is_full || rows.saturating_add(count) > ROWS_AT_ONCE as u64 {
             parts.push(Vec::new());
             rows = 0;
         }
@@ -257,10 +255,6 @@ impl Looking<'_> {
         Ok((sums, runs, copies))
     }
 
-    fn rows_at_once(&self) -> u64 {
-        if self.takes_at_once { ROWS_TAKEN_AT_ONCE } else { ROWS_AT_ONCE }
-    }
-
     /// The minidvodbs of the groups in some buckets; and those that this ledger has in these groups there,
     /// whichever group they are in now.
     fn at_minidvodbs(
@@ -269,7 +263,7 @@ impl Looking<'_> {
         buckets: &BTreeSet<u64>,
         sums: &Buckets,
     ) -> Result<(), Stopped> {
-        let parts = parts(buckets, RUN, sums, self.rows_at_once());
+        let parts = parts(buckets, RUN, sums);
         let ranges = parts.concat();
         let mut missing = self.missing_in(&ranges)?;
         // While some are looked at, the next ones are read.
@@ -438,7 +432,7 @@ impl Looking<'_> {
         sums: &Buckets,
         to_settle: &BTreeSet<u64>,
     ) -> Result<(), Stopped> {
-        for ranges in parts(buckets, COPY, sums, self.rows_at_once()) {
+        for ranges in parts(buckets, COPY, sums) {
             self.context.check_stop()?;
             self.at_rows(database.copies_in(&ranges)?, &ranges, to_settle, |_| false)?;
         }
@@ -480,7 +474,7 @@ impl Looking<'_> {
             Ok(alone)
         })?;
         loop {
-            for _ in rows.len()..ROWS_AT_ONCE as usize {
+            for _ in rows.len()..ROWS_AT_ONCE {
                 let Some(id) = alone.pop_first() else { break };
                 rows.entry(id).or_default();
             }
@@ -840,7 +834,7 @@ pub(super) fn take_minidvodbs(
     minidvodbs: &[Minidvodb],
     report: &mut Report,
 ) -> Result<()> {
-    for some in minidvodbs.chunks(ROWS_TAKEN_AT_ONCE as usize) {
+    for some in minidvodbs.chunks(ROWS_AT_ONCE) {
         context.check_stop()?;
         report.minidvodbs += context.ledger.write(|change| {
             let mut count = 0;

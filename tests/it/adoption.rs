@@ -42,6 +42,21 @@ fn a_sync_says_what_it_did_in_one_line_and_then_nothing() {
 }
 
 #[test]
+fn a_user_who_may_connect_only_once_syncs_all_the_same() {
+    let site = Site::prepared(3);
+    site.ipp.add_copy(&format!("1, {}, 'localhost', 0, 'full', {OLD}, 9", site.there()));
+    for host in ["127.0.0.1", "localhost"] {
+        let user = &site.ipp.user;
+        site.ipp.sql(&format!("ALTER USER IF EXISTS '{user}'@'{host}' WITH MAX_USER_CONNECTIONS 1"));
+    }
+    let ran = site.sync();
+    assert_eq!(ran.stderr, "");
+    assert!(ran.stdout.contains("3 minidvodbs and 1 copy came"), "{}", ran.stdout);
+    site.expect_in_step();
+    assert_eq!(site.ok(&["sync"]).stdout, "");
+}
+
+#[test]
 fn a_dry_run_prints_each_difference_and_changes_nothing() {
     let site = Site::prepared(4);
     site.sync();

@@ -8,8 +8,8 @@ use std::slice::from_ref;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use super::{COPY, Looking, PROCESSED, RUN, Read, Run, Stopped, TableRow, id_of, taken};
-use crate::database::{Database, Seen, Trouble};
+use super::{COPY, Looking, PROCESSED, ROWS_AT_ONCE, RUN, Read, Run, Stopped, TableRow, id_of, taken};
+use crate::database::{Database, RunRow, Seen, Trouble};
 use crate::model::{Buckets, Group};
 
 /// Rows that were read one after the other.
@@ -21,36 +21,50 @@ pub(super) enum Rows {
     WithoutMinidvodb(Vec<(u64, String)>),
 }
 
-/// Gathers what is read until it is worth a transaction.
-struct Gathering<'g> {
+/// Minidvodbs gathered until they are worth a transaction.
+struct Runs<'g> {
     groups: &'g [Group],
-    rows_at_once: usize,
     runs: Vec<Run>,
+}
+
+impl Runs<'_> {
+    /// Takes one that was read; breaks where nobody takes any more.
+    fn see(&mut self, run: &RunRow<'_>, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+        let Some(run) = taken(run, self.groups) else { return ControlFlow::Continue(()) };
+        // What comes late is not of the range of those before it.
+        let is_late = self.runs.last().is_some_and(|last| id_of(last) > id_of(&run));
+        if is_late || self.runs.len() >= ROWS_AT_ONCE {
+            self.send(sender)?;
+        }
+        self.runs.push(run);
+        ControlFlow::Continue(())
+    }
+
+    fn send(&mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+        if self.runs.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        send(sender, Rows::Runs(std::mem::take(&mut self.runs)))
+    }
+}
+
+/// Rows of minidvodbCopy gathered in the same way.
+#[derive(Default)]
+struct Copies {
     copies: Vec<TableRow>,
     later: Vec<u64>,
     of_nothing: Vec<(u64, String)>,
 }
 
-impl Gathering<'_> {
-    /// Takes something that was read; breaks where nobody takes any more.
-    fn see(&mut self, seen: Seen<'_>, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+impl Copies {
+    fn see(&mut self, seen: Seen, sender: &SyncSender<Rows>) -> ControlFlow<()> {
         match seen {
-            Seen::Run(run) => {
-                let Some(run) = taken(&run, self.groups) else { return ControlFlow::Continue(()) };
-                // What comes late is not of the range of those before it.
-                let is_late = self.runs.last().is_some_and(|last| id_of(last) > id_of(&run));
-                if is_late || self.runs.len() >= self.rows_at_once {
-                    self.send_runs(sender)?;
-                }
-                self.runs.push(run);
-            }
             Seen::Copy(row) => {
-                self.send_runs(sender)?;
                 // The rows of one minidvodb stay together.
                 let last = self.copies.last().map(|last| last.minidvodb_id);
-                let is_full = self.copies.len() >= self.rows_at_once && last != Some(row.minidvodb_id);
+                let is_full = self.copies.len() >= ROWS_AT_ONCE && last != Some(row.minidvodb_id);
                 if is_full || last.is_some_and(|last| last > row.minidvodb_id) {
-                    self.send_copies(sender)?;
+                    self.send(sender)?;
                 }
                 self.copies.push(row);
             }
@@ -60,21 +74,13 @@ impl Gathering<'_> {
         ControlFlow::Continue(())
     }
 
-    fn send_runs(&mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
-        if self.runs.is_empty() {
-            return ControlFlow::Continue(());
-        }
-        send(sender, Rows::Runs(std::mem::take(&mut self.runs)))
-    }
-
-    fn send_copies(&mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
+    fn send(&mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
         send(sender, Rows::Copies(std::mem::take(&mut self.copies), std::mem::take(&mut self.later)))
     }
 
     /// Sends what is left.
     fn finish(mut self, sender: &SyncSender<Rows>) -> ControlFlow<()> {
-        self.send_runs(sender)?;
-        self.send_copies(sender)?;
+        self.send(sender)?;
         send(sender, Rows::WithoutMinidvodb(self.of_nothing))
     }
 }
@@ -84,19 +90,50 @@ fn send(sender: &SyncSender<Rows>, rows: Rows) -> ControlFlow<()> {
     sender.send(rows).map_or(ControlFlow::Break(()), ControlFlow::Continue)
 }
 
-/// Reads everything, in parts of so many rows; the sums of all buckets, unless nobody takes the rows any more.
+/// Reads everything in parts, first the minidvodbs; the sums of all buckets, unless nobody takes the rows any more.
+/// Meanwhile the server sorts the copies for a connection of their own, if it grants one more.
 pub(super) fn read(
     database: &mut Database,
     groups: &[Group],
-    rows_at_once: u64,
     sender: &SyncSender<Rows>,
 ) -> Result<Option<Buckets>, Trouble> {
-    let (runs, copies, later, of_nothing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let rows_at_once = usize::try_from(rows_at_once).unwrap_or(usize::MAX);
-    let mut gathering = Gathering { groups, rows_at_once, runs, copies, later, of_nothing };
+    // It looks at what is there later than the other one, so that it knows the minidvodbs of all copies.
+    let other = database.another().and_then(|mut other| other.begin_reading().map(|()| other));
+    let Ok(mut other) = other else {
+        let Some(sums) = read_runs(database, groups, sender)? else { return Ok(None) };
+        return Ok(read_copies(database, sender)?.map(|more| sums.into_iter().chain(more).collect()));
+    };
+    thread::scope(|scope| {
+        let (copies_sender, copies) = sync_channel(1);
+        let reader = scope.spawn(move || read_copies(database, &copies_sender));
+        let sums = read_runs(&mut other, groups, sender);
+        let sent = match sums {
+            Ok(Some(_)) => copies.iter().try_for_each(|rows| send(sender, rows)),
+            _ => ControlFlow::Break(()),
+        };
+        // Whoever still reads ends where nobody receives any more.
+        drop(copies);
+        let more = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (Some(sums), Some(more)) = (sums?, more?) else { return Ok(None) };
+        Ok(sent.is_continue().then(|| sums.into_iter().chain(more).collect()))
+    })
+}
+
+fn read_runs(
+    database: &mut Database,
+    groups: &[Group],
+    sender: &SyncSender<Rows>,
+) -> Result<Option<Buckets>, Trouble> {
+    let mut runs = Runs { groups, runs: Vec::new() };
     let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
-    let sums = database.everything(&names, |seen| gathering.see(seen, sender))?;
-    Ok(sums.filter(|_| gathering.finish(sender).is_continue()))
+    let sums = database.every_minidvodb(&names, |run| runs.see(&run, sender))?;
+    Ok(sums.filter(|_| runs.send(sender).is_continue()))
+}
+
+fn read_copies(database: &mut Database, sender: &SyncSender<Rows>) -> Result<Option<Buckets>, Trouble> {
+    let mut copies = Copies::default();
+    let sums = database.every_copy(|seen| copies.see(seen, sender))?;
+    Ok(sums.filter(|_| copies.finish(sender).is_continue()))
 }
 
 /// What was read where everything was, and the buckets that are there no more.
@@ -125,8 +162,8 @@ impl Looking<'_> {
         let (mut postponed, mut held) = (HashSet::new(), Vec::new());
         let sums = thread::scope(|scope| {
             let (sender, rows) = sync_channel(1);
-            let (groups, database, rows_at_once) = (self.groups, &mut *database, self.rows_at_once());
-            let reader = scope.spawn(move || read(database, groups, rows_at_once, &sender));
+            let (groups, database) = (self.groups, &mut *database);
+            let reader = scope.spawn(move || read(database, groups, &sender));
             let looked = rows.into_iter().try_for_each(|rows| {
                 self.context.check_stop()?;
                 match rows {

@@ -8,9 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 
 use super::everything::{Rows, all_read, read};
-use super::{
-    Looking, ROWS_TAKEN_AT_ONCE, Read, Stopped, by_minidvodb, of_nothing, take_minidvodbs, why_refused,
-};
+use super::{Looking, Read, Stopped, by_minidvodb, of_nothing, take_minidvodbs, why_refused};
 use crate::database::Database;
 use crate::ledger::{Failure, Look as _, NewMinidvodbs, Series, Snapshot};
 use crate::model::{Buckets, Minidvodb};
@@ -40,7 +38,7 @@ impl Looking<'_> {
         let mut series = self.context.ledger.series();
         let sums = thread::scope(|scope| {
             let (sender, rows) = sync_channel(1);
-            let reader = scope.spawn(move || read(database, groups, ROWS_TAKEN_AT_ONCE, &sender));
+            let reader = scope.spawn(move || read(database, groups, &sender));
             let (sender, made) = sync_channel(1);
             scope.spawn(move || make(preparing, rows, &sender));
             let taken = self.take_all(&made, &mut series);
