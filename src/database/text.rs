@@ -26,15 +26,16 @@ fn known_weight(text: &str, id: &str) -> Option<u64> {
 /// The lines of a text, if they are just so many.
 fn lines<const N: usize>(text: &[u8]) -> Option<(&str, [&str; N])> {
     let text = str::from_utf8(text).ok()?;
-    let (mut lines, mut rest) = ([""; N], text);
+    let (mut lines, mut start) = ([""; N], 0);
+    let mut ends = memchr::memchr_iter(b'\n', text.as_bytes());
     let (last, others) = lines.split_last_mut()?;
     for line in others {
-        // They are short: looking for the end byte by byte is the fastest way.
-        let end = rest.bytes().position(|byte| byte == b'\n')?;
-        (*line, rest) = (rest.get(..end)?, rest.get(end + 1..)?);
+        let end = ends.next()?;
+        *line = text.get(start..end)?;
+        start = end + 1;
     }
-    *last = rest;
-    (!last.contains('\n')).then_some((text, lines))
+    *last = text.get(start..)?;
+    ends.next().is_none().then_some((text, lines))
 }
 
 /// The number in the first line, which no other character can stand in.

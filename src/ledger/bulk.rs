@@ -155,10 +155,10 @@ pub struct Adopted {
     /// What their rows hold.
     synced: Records,
     pending: Vec<(Host, Group, u64)>,
-    /// By minidvodb and machine: the copy.
-    pairs: Vec<(u64, Machine, u64)>,
-    /// By machine and final path: the copy.
-    final_paths: Vec<(Machine, String, u64)>,
+    /// By minidvodb and machine: the copy, and the hash of the entry.
+    pairs: Vec<(u64, Machine, u64, u64)>,
+    /// By machine and final path: the copy, and the hash of the entry.
+    final_paths: Vec<(Machine, String, u64, u64)>,
     gathered: Gathered,
     buckets: Vec<u64>,
 }
@@ -186,8 +186,11 @@ impl Adopted {
             self.ahead.push((id, minidvodb));
             self.synced.add(tables::SYNCED.name(), id, &TableRowRecord::<&str>::of(row))?;
         }
-        self.pairs.push((minidvodb, copy.machine.clone(), id));
-        self.final_paths.push((copy.machine.clone(), copy.final_path(), id));
+        let (machine, path) = (copy.machine.as_str(), copy.final_path());
+        let hash = entry_hash::<(u64, &str), u64>(tables::PAIRS.name(), &(minidvodb, machine), &id);
+        self.pairs.push((minidvodb, copy.machine.clone(), id, hash));
+        let hash = entry_hash::<(&str, &str), u64>(tables::FINAL_PATHS.name(), &(machine, &path), &id);
+        self.final_paths.push((copy.machine.clone(), path, id, hash));
         push_new(&mut self.buckets, minidvodb / BUCKET_IDS);
         Ok(())
     }
@@ -328,23 +331,20 @@ impl Change<'_> {
     }
 
     /// Puts copies into the unique index.
-    fn put_pairs(&mut self, pairs: &[(u64, Machine, u64)]) -> Result<(), Failure> {
-        let entries = pairs.iter().map(|(minidvodb, machine, copy)| {
-            let key = (*minidvodb, machine.as_str());
-            (key, *copy, entry_hash::<(u64, &str), u64>(tables::PAIRS.name(), &key, copy))
-        });
+    fn put_pairs(&mut self, pairs: &[(u64, Machine, u64, u64)]) -> Result<(), Failure> {
+        let entries = pairs
+            .iter()
+            .map(|(minidvodb, machine, copy, hash)| ((*minidvodb, machine.as_str()), *copy, *hash));
         let taken = self.tables.pairs.put_new(entries)?;
-        let Some((minidvodb, machine, copy)) = taken.first().map(|&at| &pairs[at]) else { return Ok(()) };
+        let Some((minidvodb, machine, copy, _)) = taken.first().map(|&at| &pairs[at]) else { return Ok(()) };
         let by = self.tables.pairs.table.get((*minidvodb, machine.as_str()))?.map_or(0, |by| by.value());
         Err(twice(&PairTaken { copy: CopyId(*copy), by: CopyId(by) }))
     }
 
     /// Gives copies their final paths, as far as nobody has them.
-    fn claim_final_paths(&mut self, paths: &[(Machine, String, u64)]) -> Result<(), Failure> {
-        let entries = paths.iter().map(|(machine, path, copy)| {
-            let key = (machine.as_str(), path.as_str());
-            (key, *copy, entry_hash::<(&str, &str), u64>(tables::FINAL_PATHS.name(), &key, copy))
-        });
+    fn claim_final_paths(&mut self, paths: &[(Machine, String, u64, u64)]) -> Result<(), Failure> {
+        let entries =
+            paths.iter().map(|(machine, path, copy, hash)| ((machine.as_str(), path.as_str()), *copy, *hash));
         self.tables.final_paths.put_new(entries).map(drop)
     }
 }

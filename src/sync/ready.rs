@@ -76,6 +76,8 @@ pub(super) struct Preparing {
     groups: Vec<Group>,
     /// The minidvodbs that were taken, by id: the place of the group, and the folder's name.
     taken: Vec<(u64, usize, Name)>,
+    /// Where among them the last one was found: the next one mostly comes behind it.
+    found: usize,
     /// Why others were not.
     not_taken: HashMap<u64, String>,
 }
@@ -84,7 +86,7 @@ impl Preparing {
     pub(super) fn begin(ledger: &Snapshot, now: Timestamp) -> Result<Self, Failure> {
         let (machines, doubts, last) = (Machines::of(ledger)?, ledger.doubts()?, ledger.last_given()?);
         let (groups, taken, not_taken) = (Vec::new(), Vec::new(), HashMap::new());
-        Ok(Self { machines, doubts, now, last, groups, taken, not_taken })
+        Ok(Self { machines, doubts, now, last, groups, taken, found: 0, not_taken })
     }
 
     /// Minidvodbs; in the order of their ids they are taken in faster.
@@ -136,8 +138,11 @@ impl Preparing {
         Ok(ready)
     }
 
-    fn minidvodb(&self, id: MinidvodbId) -> Option<(MinidvodbId, &Group, &Name)> {
-        let at = self.taken.binary_search_by_key(&id.0, |(id, ..)| *id).ok()?;
+    fn minidvodb(&mut self, id: MinidvodbId) -> Option<(MinidvodbId, &Group, &Name)> {
+        let is_at = |at: usize| self.taken.get(at).is_some_and(|(taken, ..)| *taken == id.0);
+        let near = [self.found, self.found + 1].into_iter().find(|&at| is_at(at));
+        let at = near.or_else(|| self.taken.binary_search_by_key(&id.0, |(id, ..)| *id).ok())?;
+        self.found = at;
         let (_, group, name) = self.taken.get(at)?;
         Some((id, self.groups.get(*group)?, name))
     }
@@ -179,8 +184,8 @@ impl<'p> Becoming<'p> {
     /// The rows of one minidvodb. One that is neither taken nor refused is of no interest here.
     fn together(&mut self, rows: Vec<TableRow>) -> Result<(), Failure> {
         let Some(id) = rows.first().map(|row| row.minidvodb_id) else { return Ok(()) };
-        let not_taken = self.preparing.not_taken.get(&id.0).map(String::as_str);
         let is_taken = self.preparing.minidvodb(id).is_some();
+        let not_taken = self.preparing.not_taken.get(&id.0).map(String::as_str);
         let mut spelled = rows.clone();
         self.preparing.machines.spell(&mut spelled);
         self.ready.rows.extend(rows);
@@ -222,8 +227,9 @@ impl<'p> Becoming<'p> {
 
     fn adopt(&mut self, row: &TableRow, place: &Place) -> Result<(), Failure> {
         let id = CopyId(self.preparing.last.0.0 + 1);
+        let now = self.preparing.now;
         let Some(of) = self.preparing.minidvodb(row.minidvodb_id) else { return Ok(()) };
-        let copy = merge::adopt(id, of, place, &row.content, self.preparing.now);
+        let copy = merge::adopt(id, of, place, &row.content, now);
         if self.ready.adopted.last().is_none_or(|last| last.len() >= ADOPTED_AT_ONCE) {
             self.ready.adopted.push(Adopted::default());
         }
