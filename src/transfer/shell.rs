@@ -71,6 +71,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The process id of its ssh.
+    pub(super) fn client_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Connects to `host`, and makes sure that its shell answers with nothing but what it is asked.
     ///
     /// # Errors

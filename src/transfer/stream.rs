@@ -9,6 +9,7 @@
 
 mod one;
 mod packing;
+mod turns;
 mod work;
 
 use std::collections::HashSet;
@@ -19,6 +20,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use tracing::Span;
 
+use self::turns::Turns;
 use self::work::Work;
 use super::destination::Identity;
 use super::process::TICK;
@@ -105,6 +107,7 @@ pub fn send(
     let is_late = Arc::new(AtomicBool::new(false));
     let while_of_use = watch.until(Arc::clone(&is_late));
     let (host, span) = (connection.host.clone(), Span::current());
+    let mut turns = Turns::of(connection.client_id());
     let (sender, ended) = channel();
     let ends = std::thread::scope(|scope| {
         let (work, span) = (&work, &span);
@@ -127,7 +130,10 @@ pub fn send(
                 is_late.store(true, Ordering::Relaxed);
             }
             progress(Outlook { bytes: work.sent_bytes(), file: work.latest() });
-            while streams < streams_max && work.wants_another(streams) {
+            if work.sent_bytes() > 0 {
+                turns.begin();
+            }
+            while streams < streams_max && work.wants_another(streams) && !turns.are_scarce() {
                 streams += 1;
                 let sender = sender.clone();
                 scope.spawn(move || {

@@ -24,10 +24,12 @@ use super::work::Work;
 use crate::transfer::rsync::Checksums;
 use crate::transfer::source::{Entry, Kind};
 
-/// Bytes are handed to ssh in pieces of this size.
-const PIECE_BYTES: usize = 256 * 1024;
-/// What the pipe to ssh is to hold, in bytes: as much as the system gives anybody.
-const PIPE_BYTES: usize = 1024 * 1024;
+/// Bytes are read, and handed to ssh, in pieces of this size, which stay near the processor meanwhile.
+const PIECE_BYTES: usize = 128 * 1024;
+/// The records of a tar have so many bytes.
+const RECORD_BYTES: usize = 512;
+/// What the pipe to ssh is to hold, in bytes.
+const PIPE_BYTES: usize = 256 * 1024;
 /// So many files are opened before it is their turn, and so much of a file is read, in bytes.
 const FILES_AHEAD: usize = 8;
 const BYTES_AHEAD: u64 = 2 * 1024 * 1024;
@@ -124,21 +126,24 @@ impl Packing {
         // Declared after the archive: dropped before it.
         let mut ended_early = EndedEarly(Some(Arc::clone(&state)));
         let mut inside: &[u8] = b"";
+        let mut piece = vec![0; PIECE_BYTES];
         while let Some(lot) = work.next() {
             for (entry, file) in Ahead::of(&work.folder, lot) {
                 let parent = parent(&entry.path);
                 enter(&mut archive, &work, inside, parent)?;
                 inside = parent;
                 let hasher = Xxh3::new();
-                let mut reader =
+                let mut body =
                     Exactly { file, size: entry.size, left: entry.size, hasher, state: &state, work: &work };
                 append_time(&mut archive, entry)?;
-                archive.append_data(&mut header(entry), name(&entry.path), &mut reader)?;
+                // What it has comes behind it, in larger pieces than the archive would ask for.
+                archive.append_data(&mut header(entry), name(&entry.path), io::empty())?;
+                body.send(&mut piece, archive.get_mut())?;
                 // Nobody may have written while it was read: its checksum is what counts later.
-                if !entry.is_still(&reader.file.metadata()?) {
+                if !entry.is_still(&body.file.metadata()?) {
                     return Err(io::Error::other("a file of the source changed while it was read"));
                 }
-                let checksum = format!("{:032x}", reader.hasher.digest128());
+                let checksum = format!("{:032x}", body.hasher.digest128());
                 checksums.by_path.insert(entry.path.clone(), checksum);
             }
         }
@@ -301,16 +306,22 @@ impl Exactly<'_> {
         self.state.is_over.store(true, Ordering::Relaxed);
         error
     }
-}
 
-impl Read for Exactly<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if most == 0 {
-            return Ok(0);
+    /// Writes them, piece by piece, and what fills the last record.
+    fn send(&mut self, piece: &mut [u8], to: &mut impl Write) -> io::Result<()> {
+        while self.left > 0 {
+            let count = self.read(piece)?;
+            to.write_all(&piece[..count])?;
         }
+        let over = (self.size % RECORD_BYTES as u64) as usize;
+        if over > 0 { to.write_all(&[0; RECORD_BYTES][over..]) } else { Ok(()) }
+    }
+
+    /// Reads more of them: at least one.
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(piece.len());
         let count = loop {
-            match self.file.read(&mut buffer[..most]) {
+            match self.file.read(&mut piece[..most]) {
                 Ok(0) => return Err(self.give_up(io::ErrorKind::UnexpectedEof.into())),
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -324,7 +335,7 @@ impl Read for Exactly<'_> {
             expect_reading(&self.file, (now / BYTES_AHEAD + 1) * BYTES_AHEAD);
         }
         self.work.add_sent(count as u64);
-        self.hasher.update(&buffer[..count]);
+        self.hasher.update(&piece[..count]);
         Ok(count)
     }
 }

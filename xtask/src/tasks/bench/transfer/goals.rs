@@ -46,6 +46,9 @@ pub(super) fn of(tree: Tree, link: Link) -> Vec<Goal> {
     if tree != Tree::Recopy {
         goals.push(Goal { ours: Method::Quick, against: Against::FastestPeer, at_most: 1.05 });
     }
+    if tree != Tree::Recopy && link == Link::Loopback {
+        goals.push(against(Method::Quick, Method::TarGcmThenFlush, 1.05));
+    }
     if matches!(tree, Tree::Big | Tree::Small) && link == Link::Loopback {
         goals.push(against(Method::Quick, Method::Rsync, 1.15));
         goals.push(against(Method::Default, Method::RsyncThenCompare, 1.05));

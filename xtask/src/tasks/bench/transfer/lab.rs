@@ -144,6 +144,7 @@ impl Lab {
                 vec![usual(), comparison]
             }
             Method::RsyncThenFlush => vec![usual(), route.flush()],
+            Method::TarGcmThenFlush => vec![route.tar(Cipher::Fast), route.flush()],
             Method::Cp => vec![route.cp()],
             Method::Channel => vec![route.channel(made.bytes)],
             Method::Quick | Method::Default => anyhow::bail!("a pass needs a ledger of its own"),

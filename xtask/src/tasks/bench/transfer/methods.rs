@@ -18,6 +18,7 @@ pub(super) enum Method {
     Default,
     RsyncThenCompare,
     RsyncThenFlush,
+    TarGcmThenFlush,
     Cp,
     Channel,
 }
@@ -37,7 +38,7 @@ pub(super) enum Role {
 }
 
 impl Method {
-    const ALL: [Method; 13] = [
+    const ALL: [Method; 14] = [
         Method::Rsync,
         Method::Predecessor,
         Method::RsyncGcm,
@@ -49,6 +50,7 @@ impl Method {
         Method::Default,
         Method::RsyncThenCompare,
         Method::RsyncThenFlush,
+        Method::TarGcmThenFlush,
         Method::Cp,
         Method::Channel,
     ];
@@ -68,7 +70,9 @@ impl Method {
         let takes_part = |method: &Method| match (tree, method) {
             (Tree::Recopy, Method::Tar | Method::TarGcm | Method::RsyncGcm) => false,
             (Tree::Recopy, _) => !matches!(method.role(), Role::Companion | Role::Limit),
-            (_, Method::RsyncThenCompare | Method::RsyncThenFlush | Method::Cp) => link == Link::Loopback,
+            (_, Method::RsyncThenCompare | Method::RsyncThenFlush | Method::TarGcmThenFlush | Method::Cp) => {
+                link == Link::Loopback
+            }
             _ => true,
         };
         Method::ALL.into_iter().filter(takes_part).collect()
@@ -87,6 +91,7 @@ impl Method {
             Method::Default => "minidvodbcopy",
             Method::RsyncThenCompare => "`rsync -a`, then `rsync -anc`",
             Method::RsyncThenFlush => "`rsync -a`, then `sync -f` there",
+            Method::TarGcmThenFlush => "tar over ssh, aes128-gcm, then `sync -f` there",
             Method::Cp => "limit: `cp -a`, no ssh",
             Method::Channel => "limit: as many zeros through ssh",
         }
@@ -102,7 +107,7 @@ impl Method {
             | Method::Tar
             | Method::TarGcm => Role::Peer,
             Method::Quick | Method::Default => Role::Ours,
-            Method::RsyncThenCompare | Method::RsyncThenFlush => Role::Companion,
+            Method::RsyncThenCompare | Method::RsyncThenFlush | Method::TarGcmThenFlush => Role::Companion,
             Method::Cp | Method::Channel => Role::Limit,
         }
     }
