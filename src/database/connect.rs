@@ -21,7 +21,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_MS: u32 = 60_000;
 /// A connection may rest for so long, as far as the server is concerned: a copy takes hours, and a session that
 /// was cut off without a word must not hold its lock much longer.
-const REST_MAX_S: u32 = 6 * 3600;
+pub(super) const REST_MAX_S: u32 = 6 * 3600;
 /// A password file is no larger.
 const SECRET_MAX_BYTES: u64 = 4096;
 

@@ -9,14 +9,17 @@ use std::ops::ControlFlow;
 use mysql::Params;
 use mysql::prelude::Queryable as _;
 
+use super::connect::REST_MAX_S;
 use super::read::{OwnedRun, PRIME, SUMMED, copy_of, listed, text_of, texts, weighed};
 use super::text::{copy_in, first_number, run_in, second_number, weight};
 use super::values::Columns;
 use super::{Database, RunRow, Trouble};
 use crate::model::{BUCKET_IDS, BucketKey, Buckets, MinidvodbId, NO_BUCKET, TableRow};
 
-/// Whoever looks at the rows may write them down between two of them: the server waits for so long.
+/// Whoever looks at the rows may write them down between two of them: the server waits for so long. Copies may have to
+/// wait for all minidvodbs.
 const WRITE_MAX_S: u32 = 600;
+const COPIES_WRITE_MAX_S: u32 = REST_MAX_S;
 /// So many rows that cannot be read from their texts are asked for at once.
 const ROWS_AT_ONCE: usize = 1000;
 /// The places of the tables among those that are summed.
@@ -75,7 +78,7 @@ impl Database {
         groups: &[&str],
         see: impl FnMut(RunRow<'_>) -> More,
     ) -> Result<Option<Buckets>, Trouble> {
-        let mut showing = Showing::begin(self, see)?;
+        let mut showing = Showing::begin(self, see, WRITE_MAX_S)?;
         let faults = showing.faults()?;
         let seen = showing.runs(groups, &faults)?;
         Ok(showing.end(seen))
@@ -86,15 +89,15 @@ impl Database {
     /// # Errors
     /// Away or refused.
     pub fn every_copy(&mut self, see: impl FnMut(Seen) -> More) -> Result<Option<Buckets>, Trouble> {
-        let mut showing = Showing::begin(self, see)?;
+        let mut showing = Showing::begin(self, see, COPIES_WRITE_MAX_S)?;
         let seen = showing.copies()?;
         Ok(showing.end(seen))
     }
 }
 
 impl<'d, S> Showing<'d, S> {
-    fn begin(database: &'d mut Database, see: S) -> Result<Self, Trouble> {
-        database.conn.query_drop(format!("SET SESSION net_write_timeout = {WRITE_MAX_S}"))?;
+    fn begin(database: &'d mut Database, see: S, write_max_s: u32) -> Result<Self, Trouble> {
+        database.conn.query_drop(format!("SET SESSION net_write_timeout = {write_max_s}"))?;
         Ok(Self { database, see, sums: Sums::default() })
     }
 

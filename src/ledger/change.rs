@@ -9,8 +9,8 @@ use super::Failure;
 use super::look::{Counters, HasTables, Look, attempt_place, meta, stray_place, target_place};
 use super::records::{
     AttemptRecord, CopyRecord, DatabaseRecordRecord, HostRecordRecord, LogRecord, MinidvodbRecord, Place,
-    Record as _, StagesRecord, StrayRecord, TableRowRecord, TargetRecord, TombstoneRecord, decode, encode,
-    encode_value,
+    Record as _, StagesRecord, StrayRecord, TableRowRecord, TargetRecord, TombstoneRecord, decode,
+    decode_value, encode, encode_value,
 };
 use super::tables::{self, Digests, WriteTables};
 use super::tally::{self, Gathered};
@@ -451,10 +451,13 @@ impl<'t> Change<'t> {
     pub fn put_stray(&mut self, stray: &Stray) -> Result<bool, Failure> {
         let key = (stray.minidvodb_id, stray.row_id);
         let place = stray_place(key);
-        let bytes = encode_value::<StrayRecord>(&place, stray)?;
-        if self.tables.strays.table.get(&key)?.is_some_and(|before| before.value() == bytes) {
+        // Its bytes may be those of an older program.
+        let known = self.tables.strays.table.get(&key)?;
+        let known = known.map(|bytes| decode_value::<StrayRecord>(&place, bytes.value())).transpose()?;
+        if known.as_ref() == Some(stray) {
             return Ok(false);
         }
+        let bytes = encode_value::<StrayRecord>(&place, stray)?;
         self.tables.strays.put(&key, &bytes.as_slice())?;
         self.is_dirty = true;
         Ok(true)

@@ -306,8 +306,8 @@ pub trait Look: HasTables {
         Ok(self.tables().level().get(copy)?.is_some() || self.tables().synced().get(copy)?.is_some())
     }
 
-    /// Whether these rows are, to the letter, all that the copies of a minidvodb held at the last sync, and no copy
-    /// has changed since: then there is nothing to settle, which shows without reading the copies.
+    /// Whether these rows are, to the letter, what the copies of a minidvodb held at the last sync, and all of them, and
+    /// no copy has changed since: then there is nothing to settle.
     fn is_level(&self, minidvodb: u64, rows: &[TableRow]) -> Result<bool, Failure> {
         let mut left = rows.len();
         for entry in self.tables().pairs().range((minidvodb, "")..(minidvodb + 1, ""))? {

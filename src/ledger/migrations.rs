@@ -3,12 +3,10 @@
 //! Invariant: a ledger newer than this program is refused by its number and is not written to. A step, once
 //! released, is never changed; a new schema is a new step.
 
-use std::collections::BTreeSet;
-
 use redb::ReadableTable as _;
 
 use super::Failure;
-use super::look::decode_row;
+use super::look::{decode_copy, decode_row};
 use super::tables::WriteTables;
 use super::tally;
 use crate::error::Error;
@@ -54,21 +52,23 @@ pub(super) const STEPS: &[Step] = &[
     // 5: records are written in another form, which older programs do not know; each that is there is read in its
     // own one. Rows that copies are just like are not kept a second time.
     |tables| {
-        let (mut ahead, mut level) = (BTreeSet::new(), Vec::new());
-        for entry in tables.ahead.table.iter()? {
-            ahead.insert(entry?.0.value());
-        }
+        let (mut level, mut ahead, mut of_none) = (Vec::new(), Vec::new(), Vec::new());
         for entry in tables.synced.table.iter()? {
-            let (copy, row) = entry?;
-            if !ahead.contains(&copy.value()) {
-                level.push((copy.value(), decode_row(copy.value(), row.value())?.id));
+            let (id, row) = entry?;
+            let (id, row) = (id.value(), decode_row(id.value(), row.value())?);
+            match tables.copies.table.get(id)?.map(|copy| decode_copy(id, copy.value())).transpose()? {
+                Some(copy) if row.is_of(&copy) => level.push((id, row.id)),
+                Some(copy) => ahead.push((id, copy.minidvodb_id.0)),
+                None => of_none.push(id),
             }
         }
-        for (copy, row) in level {
-            tables.synced.remove(&copy)?;
-            tables.level.put(&copy, &row)?;
+        for (id, row) in level {
+            tables.synced.remove(&id)?;
+            tables.ahead.remove(&id)?;
+            tables.level.put(&id, &row)?;
         }
-        Ok(())
+        ahead.iter().try_for_each(|(id, minidvodb)| tables.ahead.put(id, minidvodb))?;
+        of_none.iter().try_for_each(|id| tables.synced.remove(id).map(drop))
     },
 ];
 

@@ -7,7 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::look::{decode_attempt, decode_copy, decode_host, decode_minidvodb, decode_target, target_place};
 use super::records::{
-    self, AttemptRecord, CopyRecord, Form, HostRecordRecord, MinidvodbRecord, Place, TargetRecord,
+    self, AttemptRecord, CopyRecord, Form, HostRecordRecord, LogRecord, MinidvodbRecord, Place, RoomRecord,
+    StrayRecord, TableRowRecord, TargetRecord, TombstoneRecord,
 };
 use crate::fuzzing::{config, text_like};
 
@@ -17,7 +18,12 @@ const TARGET: &str = r#"{"group":"ThreePi","host":"ipp0222","path":"/data","max_
 const HOST: &str = r#"{"host":"ipp0222","machine":"ipp022","is_on":true,"standing":{"fault":211,"since_us":1,"last_seen_us":2,"probes":3,"message":"away"}}"#;
 const ATTEMPT: &str = r#"{"copy_id":7,"number":1,"began_us":1700000000000000,"ended_us":1700000000000001,"phase":"sending","outcome":"faulted","fault":203,"sent_bytes":12,"files":3,"seconds":1.5,"said":"x"}"#;
 
-const SAMPLES: [&str; 5] = [COPY, MINIDVODB, TARGET, HOST, ATTEMPT];
+const ROW: &str = r#"{"id":5,"minidvodb_id":7,"path":"/there","host":"ipp022","fault":-3,"state":"full","epoch_s":1304305445,"dtime_s":1.5}"#;
+const STRAY: &str = r#"{"minidvodb_id":7,"row_id":5,"host":"ipp022","why":"its state is odd"}"#;
+const ROOM: &str = r#"{"host":"ipp022","file_system":{"mount_point":"/data","source":"/dev/sda1","kind":"ext4","id":"fd"},"at_us":1,"total_bytes":2,"free_bytes":3,"used_percent":4,"inodes":[5,6],"block_bytes":7}"#;
+const LOG: &str = r#"{"at_us":1,"who":"ipp","copy":7,"text":"reverted"}"#;
+const TOMBSTONE: &str = r#"{"copy":{"id":7,"minidvodb_id":123,"group":"ThreePi","host":"ipp0222","machine":"ipp022","path":"/data","name":"ThreePi.123","state":"new"},"at_us":1}"#;
+const SAMPLES: [&str; 10] = [COPY, MINIDVODB, TARGET, HOST, ATTEMPT, ROW, STRAY, ROOM, LOG, TOMBSTONE];
 
 /// A record that an older program wrote, as it is written now, without its frame.
 fn packed(sample: &str) -> Vec<u8> {
@@ -35,6 +41,11 @@ fn packed(sample: &str) -> Vec<u8> {
         again::<TargetRecord>(sample),
         again::<HostRecordRecord>(sample),
         again::<AttemptRecord>(sample),
+        again::<TableRowRecord>(sample),
+        again::<StrayRecord>(sample),
+        again::<RoomRecord>(sample),
+        again::<LogRecord>(sample),
+        again::<TombstoneRecord>(sample),
     ];
     ways.iter_mut().find_map(Option::take).unwrap()
 }
@@ -58,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn packed_records(sample in 0..5usize, changes in vec((any::<usize>(), any::<u8>()), 0..8), length in any::<usize>()) {
+    fn packed_records(sample in 0..SAMPLES.len(), changes in vec((any::<usize>(), any::<u8>()), 0..8), length in any::<usize>()) {
         let mut payload = packed(SAMPLES[sample]);
         for (at, byte) in changes {
             let at = at % payload.len();
@@ -102,5 +113,10 @@ fn a_packed_record_is_what_it_was() {
         \x99{\xabThreePi.123\xa7ThreePi\xba/data/ipp004.0/ThreePi.123\xa6merged\x00\xc2\xc2\t
         \x9e\xa7ThreePi\xa7ipp0222\xa5/dataa\xa5quick\xcdC\x80\xa320m\x02\x94\xa1/\xa9/dev/sda1\xa4ext4\xa2fd\x98\xcc\xdf\x01\x02\x03\x04\xc0\xc2\xa4full\x04\xc0\xc0\x92\xcc\xcb\xcc\xe1
         \x94\xa7ipp0222\xa6ipp022\xc3\x98\xcc\xd3\x01\x02\x03\xc0\xc0\xc2\xa4away
-        \x9b\x07\x01\xcf\x00\x06\n$\x18\x1e@\x00\xcf\x00\x06\n$\x18\x1e@\x01\xa7sending\xa7faulted\xcc\xcb\x0c\x03\xcb?\xf8\x00\x00\x00\x00\x00\x00\xa1x"#]].assert_eq(&SAMPLES.map(shown).join("\n"));
+        \x9b\x07\x01\xcf\x00\x06\n$\x18\x1e@\x00\xcf\x00\x06\n$\x18\x1e@\x01\xa7sending\xa7faulted\xcc\xcb\x0c\x03\xcb?\xf8\x00\x00\x00\x00\x00\x00\xa1x
+        \x98\x05\x07\xa6/there\xa6ipp022\xfd\xa4full\xceM\xbe\x1f%\xca?\xc0\x00\x00
+        \x94\x07\x05\xa6ipp022\xb0its state is odd
+        \x98\xa6ipp022\x94\xa5/data\xa9/dev/sda1\xa4ext4\xa2fd\x01\x02\x03\x04\x92\x05\x06\x07
+        \x94\x01\xa3ipp\x07\xa8reverted
+        \x92\xdc\x00\x19\x07{\xa7ThreePi\xa7ipp0222\xa6ipp022\xa5/data\xabThreePi.123\xa3new\xc0\xc0\xc0\xc2\xc0\xc0\xc0\xc0\x00\x00\x00\x00\x00\xc2\xc0\xc0\xc0\x01"#]].assert_eq(&SAMPLES.map(shown).join("\n"));
 }

@@ -104,7 +104,7 @@ fn a_full_disk_under_the_state_folder_in_mid_transaction_leaves_what_was_before(
     world.ok(&["run"]).is_silent();
     let copies = world.list();
     let header = "minidvodb_id,minidvodb_name,minidvodb_group,minidvodb_path,state\n";
-    let rows: String = (100..30_000).map(|id| format!("{id},a,Big,/data/{id},merged\n")).collect();
+    let rows: String = (100..60_000).map(|id| format!("{id},a,Big,/data/{id},merged\n")).collect();
     let ran = world.import_text(&format!("{header}{rows}")).expect(78);
     assert!(!ran.stderr.contains("damaged") && ran.stderr.contains("os error 28"), "{}", ran.stderr);
     // Without any room the ledger may not even be looked at, and says why.

@@ -111,7 +111,7 @@ pub(super) fn read(
             Ok(Some(_)) => copies.iter().try_for_each(|rows| send(sender, rows)),
             _ => ControlFlow::Break(()),
         };
-        // Whoever still reads ends where nobody receives any more.
+        // Whoever still reads ends where nobody receives any more, once the server has sorted and sent what it began.
         drop(copies);
         let more = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (Some(sums), Some(more)) = (sums?, more?) else { return Ok(None) };
@@ -191,6 +191,8 @@ impl Looking<'_> {
             looked.and_then(|()| Ok(read?.unwrap_or_default()))
         })?;
         postponed.extend(&missing.unseen);
+        // As it is now, which is not before the minidvodbs were read: what is gone by then is not found again.
+        database.begin_reading()?;
         self.at_missing(database, missing, from_ref(&all))?;
         // Behind the last ones, and those that had to wait.
         self.at_rows(Vec::new(), from_ref(&(next_copy..all.end)), to_settle, |id| postponed.contains(&id))?;

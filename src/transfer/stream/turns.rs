@@ -5,6 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+/// What was longer ago says nothing of now.
+const LOOKED_BACK: Duration = Duration::from_secs(5);
+
 /// An ssh that waits for a processor for a larger share of the time has too few.
 const WAITED_MAX: f64 = 0.1;
 
@@ -13,12 +16,14 @@ pub(super) struct Turns {
     client: u32,
     /// When it began to send, and how long it had waited for processors then.
     begun: Option<(Instant, Duration)>,
+    /// What was said last.
+    were_scarce: bool,
 }
 
 impl Turns {
     /// Of the ssh with this process id.
     pub(super) fn of(client: u32) -> Self {
-        Self { client, begun: None }
+        Self { client, begun: None, were_scarce: false }
     }
 
     /// From now on it sends.
@@ -28,13 +33,22 @@ impl Turns {
         }
     }
 
-    /// Whether it has had to wait for processors too much since then.
-    pub(super) fn are_scarce(&self) -> bool {
+    /// Whether it has had to wait for processors too much since then, or of late.
+    pub(super) fn are_scarce(&mut self) -> bool {
         let Some((since, before)) = self.begun else { return false };
         let Some(now) = waited_by(self.client) else { return false };
-        let share = now.saturating_sub(before).as_secs_f64() / since.elapsed().as_secs_f64();
-        tracing::info!("the first stream's ssh waits for a processor {:.0} % of the time", share * 100.0);
-        share > WAITED_MAX
+        let elapsed = since.elapsed();
+        let share = now.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64();
+        let are_scarce = share > WAITED_MAX;
+        if are_scarce && !self.were_scarce {
+            let percent = share * 100.0;
+            tracing::info!("no further stream: ssh waits for a processor {percent:.0} % of the time");
+        }
+        self.were_scarce = are_scarce;
+        if elapsed > LOOKED_BACK {
+            self.begun = Some((Instant::now(), now));
+        }
+        are_scarce
     }
 }
 

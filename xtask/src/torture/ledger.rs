@@ -1,7 +1,7 @@
 //! The ledger's file, read without a line of the program's own code.
 //!
-//! A record is a byte, eight bytes of checksum, and JSON: that is all that is known here. The file is copied
-//! first, so that reading it after a kill repairs nothing of the original.
+//! A record is a byte, eight bytes of checksum, and an array of MessagePack, of which the first fields are known here
+//! by their names. The file is copied first, so that reading it after a kill repairs nothing of the original.
 
 use anyhow::{Context as _, ensure};
 use camino::Utf8Path;
@@ -14,6 +14,29 @@ const PENDING: TableDefinition<'_, (&str, &str, u64), u64> = TableDefinition::ne
 const OPEN_ATTEMPTS: TableDefinition<'_, (&str, &str, u64), u32> = TableDefinition::new("open_attempts.1");
 const LEFTOVERS: TableDefinition<'_, (&str, &str, &str), u64> = TableDefinition::new("leftovers.1");
 const FRAME_BYTES: usize = 9;
+/// The fields of a copy, of its sending again, and of an attempt.
+const COPY: [&str; 18] = [
+    "id",
+    "minidvodb_id",
+    "group",
+    "host",
+    "machine",
+    "path",
+    "name",
+    "state",
+    "fault",
+    "publishing",
+    "verified",
+    "adopts",
+    "recopy",
+    "audit",
+    "epoch_s",
+    "dtime_s",
+    "attempts",
+    "last_attempt",
+];
+const RECOPY: [&str; 3] = ["reason", "fault", "exchanging"];
+const ATTEMPT: [&str; 7] = ["copy_id", "number", "began_us", "ended_us", "phase", "outcome", "fault"];
 
 /// What a ledger holds.
 #[derive(Debug, Default)]
@@ -41,11 +64,15 @@ impl Ledger {
         std::fs::copy(file, &copied).with_context(|| format!("{file}: cannot be copied"))?;
         let store = redb::Database::open(&copied).with_context(|| format!("{file}: does not open"))?;
         let reading = store.begin_read()?;
+        let copies = reading.open_table(COPIES)?;
+        let mut copies = records(copies.iter()?.map(|entry| entry.map(|(_, value)| value)), &COPY)?;
+        for copy in copies.iter_mut().filter(|copy| !copy["recopy"].is_null()) {
+            copy["recopy"] = named(copy["recopy"].take(), &RECOPY)?;
+        }
+        let attempts = reading.open_table(ATTEMPTS)?;
         Ok(Self {
-            copies: records(reading.open_table(COPIES)?.iter()?.map(|entry| entry.map(|(_, value)| value)))?,
-            attempts: records(
-                reading.open_table(ATTEMPTS)?.iter()?.map(|entry| entry.map(|(_, value)| value)),
-            )?,
+            copies,
+            attempts: records(attempts.iter()?.map(|entry| entry.map(|(_, value)| value)), &ATTEMPT)?,
             pending: reading.open_table(PENDING)?.len()?,
             open: reading.open_table(OPEN_ATTEMPTS)?.len()?,
             leftovers: reading.open_table(LEFTOVERS)?.len()?,
@@ -105,12 +132,20 @@ impl Ledger {
 
 fn records<'a>(
     entries: impl Iterator<Item = Result<redb::AccessGuard<'a, &'static [u8]>, redb::StorageError>>,
+    names: &[&str],
 ) -> anyhow::Result<Vec<Value>> {
     entries
         .map(|entry| {
             let entry = entry?;
-            let json = entry.value().get(FRAME_BYTES..).context("a record is too short")?;
-            Ok(serde_json::from_slice(json)?)
+            let payload = entry.value().get(FRAME_BYTES..).context("a record is too short")?;
+            named(rmp_serde::from_slice(payload)?, names)
         })
         .collect()
+}
+
+/// The first fields of a record by their names.
+fn named(record: Value, names: &[&str]) -> anyhow::Result<Value> {
+    let Value::Array(fields) = record else { anyhow::bail!("a record is no array") };
+    ensure!(fields.len() >= names.len(), "a record has {} fields, not {}", fields.len(), names.len());
+    Ok(names.iter().map(|name| (*name).to_owned()).zip(fields).collect())
 }
