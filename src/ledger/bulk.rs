@@ -353,14 +353,14 @@ impl Change<'_> {
 mod tests {
     use super::super::tests::{Desk, copy, desk, minidvodb};
     use super::*;
-    use crate::model::{Content, Machine};
+    use crate::model::Machine;
 
     fn minidvodbs(ids: impl IntoIterator<Item = u64>) -> Vec<Minidvodb> {
         ids.into_iter().map(|id| minidvodb(id, &format!("/data/ThreePi.{id}"))).collect()
     }
 
     fn row_of(copy: &Copy) -> TableRow {
-        TableRow { id: 1000 + copy.id.0, minidvodb_id: copy.minidvodb_id, content: Content::of(copy) }
+        TableRow::of(1000 + copy.id.0, copy)
     }
 
     /// Copies of minidvodbs to ipp022, the first with this id, with their rows.

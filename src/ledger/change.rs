@@ -541,7 +541,7 @@ impl<'t> Change<'t> {
             return Ok(Err(PairTaken { copy: copy.id, by }));
         }
         // Of a copy that is level, it is the copy as it was.
-        let met = self.synced(copy.id)?;
+        let met = before.as_ref().map_or(Ok(None), |before| self.met_by(before))?;
         if let Some(before) = &before {
             self.remove_indexes(before, copy)?;
         }

@@ -293,12 +293,17 @@ pub trait Look: HasTables {
 
     /// The row of a copy as both sides held it at the last sync.
     fn synced(&self, copy: CopyId) -> Result<Option<TableRow>, Failure> {
-        if let Some(row) = self.tables().level().get(copy.0)? {
-            let copy = self.indexed_copy(copy.0, tables::LEVEL.name())?;
-            return Ok(Some(TableRow::of(row.value(), &copy)));
+        self.copy(copy)?.map_or(Ok(None), |copy| self.met_by(&copy))
+    }
+
+    /// The same of a copy that is as it is kept.
+    fn met_by(&self, copy: &Copy) -> Result<Option<TableRow>, Failure> {
+        let id = copy.id.0;
+        if let Some(row) = self.tables().level().get(id)? {
+            return Ok(Some(TableRow::of(row.value(), copy)));
         }
-        let bytes = self.tables().synced().get(copy.0)?;
-        bytes.map(|bytes| decode_row(copy.0, bytes.value())).transpose()
+        let bytes = self.tables().synced().get(id)?;
+        bytes.map(|bytes| decode_row(id, bytes.value())).transpose()
     }
 
     /// Whether a copy has ever met its row.
