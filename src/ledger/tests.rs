@@ -412,11 +412,7 @@ fn once_a_day_a_ledger_that_is_mostly_air_is_compacted_and_says_the_same() {
 
 /// Makes the ledger one of schema 1, which had fewer tables and nothing of databases.
 pub(super) fn make_old(desk: &Desk) {
-    use super::records::{Place, decode, encode};
-    use super::tables::{
-        AHEAD, BUCKETS, DAYS, DIGESTS, Digests, LEVEL, LOG, META, ROOMS, STRAYS, SYNCED, TALLIES, TOMBSTONES,
-        digest_of_meta,
-    };
+    use super::tables::{AHEAD, BUCKETS, DAYS, LEVEL, LOG, ROOMS, STRAYS, SYNCED, TALLIES, TOMBSTONES};
     let db = redb::Database::open(&desk.file).unwrap();
     let mut txn = db.begin_write().unwrap();
     txn.set_quick_repair(true);
@@ -430,22 +426,29 @@ pub(super) fn make_old(desk: &Desk) {
     txn.delete_table(TALLIES).unwrap();
     txn.delete_table(DAYS).unwrap();
     txn.delete_table(ROOMS).unwrap();
-    {
-        let mut meta = txn.open_table(META).unwrap();
-        let place = |key: &str| Place::new("meta.1", key);
-        let schema = encode(&place("schema"), &1u32).unwrap();
-        meta.insert("schema", schema.as_slice()).unwrap();
-        let kept = meta.get(DIGESTS).unwrap().unwrap().value().to_vec();
-        let mut digests: Digests = decode(&place(DIGESTS), &kept).unwrap();
+    put_schema(&txn, 1, |digests| {
         let later = ["level.1", "synced.1", "strays.1", "tombstones.1", "log.1", "ahead.1", "buckets.1"];
         for name in later.into_iter().chain(["tallies.1", "days.1", "rooms.1"]) {
             digests.remove(name);
         }
-        digests.insert("meta.1".to_owned(), digest_of_meta(&meta).unwrap());
-        let digests = encode(&place(DIGESTS), &digests).unwrap();
-        meta.insert(DIGESTS, digests.as_slice()).unwrap();
-    }
+    });
     txn.commit().unwrap();
+}
+
+/// Writes another schema's version, and digests that are right after a change.
+fn put_schema(txn: &redb::WriteTransaction, version: u32, change: impl FnOnce(&mut super::tables::Digests)) {
+    use super::records::{Place, decode, encode};
+    use super::tables::{DIGESTS, META, digest_of_meta};
+    let mut meta = txn.open_table(META).unwrap();
+    let place = |key: &str| Place::new("meta.1", key);
+    let schema = encode(&place("schema"), &version).unwrap();
+    meta.insert("schema", schema.as_slice()).unwrap();
+    let kept = meta.get(DIGESTS).unwrap().unwrap().value().to_vec();
+    let mut digests = decode(&place(DIGESTS), &kept).unwrap();
+    change(&mut digests);
+    digests.insert("meta.1".to_owned(), digest_of_meta(&meta).unwrap());
+    let digests = encode(&place(DIGESTS), &digests).unwrap();
+    meta.insert(DIGESTS, digests.as_slice()).unwrap();
 }
 
 #[test]
@@ -466,8 +469,8 @@ fn a_ledger_of_the_first_schema_is_backed_up_and_brought_up_to_date_by_reading_i
 
 /// Makes the ledger one of schema 4, which kept all rows that copies have met, and records as JSON.
 fn make_fourth(desk: &Desk, rows: &[(CopyId, TableRow)], copies: &[(u64, &str)]) {
-    use super::records::{Form, Place, decode, encode, frame};
-    use super::tables::{COPIES, DIGESTS, Digests, LEVEL, META, SYNCED, digest_of, digest_of_meta};
+    use super::records::{Form, Place, frame};
+    use super::tables::{LEVEL, SYNCED, digest_of};
     let db = redb::Database::open(&desk.file).unwrap();
     let mut txn = db.begin_write().unwrap();
     txn.set_quick_repair(true);
@@ -488,18 +491,11 @@ fn make_fourth(desk: &Desk, rows: &[(CopyId, TableRow)], copies: &[(u64, &str)])
             let bytes = frame(Form::Json, &Place::new("copies.1", id), json.as_bytes());
             kept.insert(id, bytes.as_slice()).unwrap();
         }
-        let mut meta = txn.open_table(META).unwrap();
-        let place = |key: &str| Place::new("meta.1", key);
-        let schema = encode(&place("schema"), &4u32).unwrap();
-        meta.insert("schema", schema.as_slice()).unwrap();
-        let before = meta.get(DIGESTS).unwrap().unwrap().value().to_vec();
-        let mut digests: Digests = decode(&place(DIGESTS), &before).unwrap();
-        digests.remove("level.1");
-        digests.insert("synced.1".to_owned(), digest_of("synced.1", &synced).unwrap());
-        digests.insert("copies.1".to_owned(), digest_of("copies.1", &kept).unwrap());
-        digests.insert("meta.1".to_owned(), digest_of_meta(&meta).unwrap());
-        let digests = encode(&place(DIGESTS), &digests).unwrap();
-        meta.insert(DIGESTS, digests.as_slice()).unwrap();
+        put_schema(&txn, 4, |digests| {
+            digests.remove("level.1");
+            digests.insert("synced.1".to_owned(), digest_of("synced.1", &synced).unwrap());
+            digests.insert("copies.1".to_owned(), digest_of("copies.1", &kept).unwrap());
+        });
     }
     txn.commit().unwrap();
 }
