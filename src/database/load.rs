@@ -9,6 +9,8 @@ use std::io::Write as _;
 use mysql::LocalInfileHandler;
 use mysql::prelude::Queryable as _;
 
+use super::read::{PRIME, weighed};
+use super::text::weight;
 use super::values::line_of;
 use super::{Database, Trouble};
 use crate::model::{Content, MinidvodbId};
@@ -16,9 +18,14 @@ use crate::model::{Content, MinidvodbId};
 /// Fewer rows are not worth the statements around them.
 const ROWS_MIN: usize = 500;
 
-const LOAD: &str = "LOAD DATA LOCAL INFILE 'rows' INTO TABLE minidvodbCopy CHARACTER SET utf8mb4 \
-                    FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' \
-                    (minidvodb_rsync_path, destination_host, fault, state, epoch, dtime, minidvodb_id)";
+/// The statement for lines in a character set.
+fn load_in(characters: &str) -> String {
+    format!(
+        "LOAD DATA LOCAL INFILE 'rows' INTO TABLE minidvodbCopy CHARACTER SET {characters} \
+         FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' \
+         (minidvodb_rsync_path, destination_host, fault, state, epoch, dtime, minidvodb_id)"
+    )
+}
 
 /// `YES` where the table's engine can undo what was written.
 const TRANSACTIONS: &str = "SELECT CAST(e.TRANSACTIONS AS CHAR) FROM information_schema.TABLES t \
@@ -33,24 +40,39 @@ enum Loaded {
     NotAsTheyAre,
 }
 
+/// New rows as the lines of a file, which can be made before there is a connection to send them on.
+pub struct Lines {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Lines {
+    /// Some rows as lines; none where they must go as values: because there are few, or one cannot go like that.
+    pub fn of(rows: &[(MinidvodbId, &Content)]) -> Option<Self> {
+        if rows.len() < ROWS_MIN {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for (minidvodb, content) in rows {
+            // Why one is refused is said where it goes as values.
+            line_of(*minidvodb, content, &mut bytes).ok()?;
+        }
+        Some(Self { bytes, count: rows.len() })
+    }
+}
+
 impl Database {
-    /// Writes new rows as lines of a file, all or none; says the minidvodbcopy_id of the first of them. None where
-    /// they must go as values: because there are few, or one cannot go like that, or the server takes no lines, or
-    /// does not take these as they are.
+    /// Writes new rows, all or none; says the minidvodbcopy_id of the first of them. None where they must go as
+    /// values: because the server takes no lines, or does not take these as they are.
     ///
     /// # Errors
     /// Away, busy or refused.
-    pub fn load_all(&mut self, rows: &[(MinidvodbId, &Content)]) -> Result<Option<u64>, Trouble> {
-        if rows.len() < ROWS_MIN || !self.takes_lines()? {
+    pub fn load_all(&mut self, lines: Lines) -> Result<Option<u64>, Trouble> {
+        if !self.takes_lines()? {
             return Ok(None);
         }
-        let mut lines = Vec::new();
-        for (minidvodb, content) in rows {
-            // Why one is refused is said where it goes as values.
-            let Ok(()) = line_of(*minidvodb, content, &mut lines) else { return Ok(None) };
-        }
         self.conn.query_drop("SAVEPOINT before_lines")?;
-        match self.load(lines, rows.len() as u64) {
+        match self.load(lines) {
             Ok(Loaded::All(first)) => return Ok(Some(first)),
             Ok(Loaded::NotAsTheyAre) | Err(Trouble::Refused(_) | Trouble::Row(_) | Trouble::NoMinidvodb) => {}
             Err(trouble) => return Err(trouble),
@@ -72,17 +94,48 @@ impl Database {
         Ok(takes_lines)
     }
 
-    fn load(&mut self, lines: Vec<u8>, count: u64) -> Result<Loaded, Trouble> {
+    fn load(&mut self, Lines { bytes, count }: Lines) -> Result<Loaded, Trouble> {
+        // Plain ASCII is the same in both, and what the columns are in is read with less effort.
+        let load = load_in(if bytes.is_ascii() { "latin1" } else { "utf8mb4" });
         // It gives these lines, whatever file a server asks for, and to no other statement.
         self.conn
-            .set_local_infile_handler(Some(LocalInfileHandler::new(move |_, file| file.write_all(&lines))));
-        let outcome = self.conn.query_drop(LOAD);
+            .set_local_infile_handler(Some(LocalInfileHandler::new(move |_, file| file.write_all(&bytes))));
+        let outcome = self.conn.query_drop(load);
         self.conn.set_local_infile_handler(None);
         outcome?;
-        if self.conn.warnings() != 0 || self.conn.affected_rows() != count {
+        if self.conn.warnings() != 0 || self.conn.affected_rows() != count as u64 {
             return Ok(Loaded::NotAsTheyAre);
         }
         let first: Option<u64> = self.conn.query_first("SELECT LAST_INSERT_ID()")?;
         Ok(first.filter(|&first| first != 0).map_or(Loaded::NotAsTheyAre, Loaded::All))
+    }
+
+    /// Whether new rows have the minidvodbcopy_ids that follow each other from the first one's on. The server has to
+    /// say no more than a sum.
+    ///
+    /// # Errors
+    /// Away or refused.
+    pub fn are_numbered_from(
+        &mut self,
+        first: u64,
+        rows: &[(MinidvodbId, &Content)],
+    ) -> Result<bool, Trouble> {
+        let mut sum = 0;
+        for (id, (minidvodb, content)) in (first..).zip(rows) {
+            if !content.host.is_ascii() {
+                return Ok(false);
+            }
+            let id = id.to_string();
+            sum += u128::from(weight(&format!("{id}\n{minidvodb}\n{}", content.host), &id));
+        }
+        let weighed = weighed("minidvodbcopy_id", "minidvodbcopy_id, minidvodb_id, destination_host");
+        let query = format!(
+            "SELECT COUNT(*), CAST(MOD(SUM({weighed}), {PRIME}) AS UNSIGNED) FROM minidvodbCopy \
+             WHERE minidvodbcopy_id BETWEEN ? AND ?"
+        );
+        let last = first.saturating_add(rows.len() as u64 - 1);
+        let there: Option<(u64, Option<u64>)> = self.conn.exec_first(query, (first, last))?;
+        let here = (rows.len() as u64, u64::try_from(sum % u128::from(PRIME)).ok());
+        Ok(there == Some(here))
     }
 }

@@ -15,6 +15,7 @@ mod whole;
 mod write;
 
 pub use connect::{Database, Secret};
+pub use load::Lines;
 pub use read::RunRow;
 pub use whole::Seen;
 

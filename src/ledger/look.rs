@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::bulk::KeptCopies;
 use super::records::{
-    AttemptRecord, CopyRecord, DatabaseRecordRecord, HostRecordRecord, LogRecord, MinidvodbRecord, Place,
-    Record as _, StagesRecord, StrayRecord, TableRowRecord, TargetRecord, TombstoneRecord, decode,
-    decode_value,
+    AttemptRecord, CopyRecord, DatabaseRecordRecord, HostRecordRecord, KeptMinidvodb, LogRecord,
+    MinidvodbRecord, Place, Record as _, StagesRecord, StrayRecord, TableRowRecord, TargetRecord,
+    TombstoneRecord, decode, decode_value,
 };
 use super::tables::{self, Digests, Tables};
 use super::{Failure, Snapshot, tally};
@@ -371,11 +371,11 @@ pub trait Look: HasTables {
     fn each_minidvodb_in(
         &self,
         range: std::ops::Range<u64>,
-        mut see: impl FnMut(Minidvodb),
+        mut see: impl FnMut(&KeptMinidvodb<'_>),
     ) -> Result<(), Failure> {
         for entry in self.tables().minidvodbs().range(range)? {
             let (id, bytes) = entry?;
-            see(decode_minidvodb(id.value(), bytes.value())?.0);
+            see(&KeptMinidvodb::at(&minidvodb_place(id.value()), bytes.value())?);
         }
         Ok(())
     }
@@ -711,9 +711,12 @@ pub(super) fn attempt_place((copy, number): (u64, u32)) -> Place<'static> {
     Place::new("attempts.1", format_args!("{copy} {number}"))
 }
 
+fn minidvodb_place(key: u64) -> Place<'static> {
+    Place::new(tables::MINIDVODBS.name(), key)
+}
+
 pub(super) fn decode_minidvodb(key: u64, bytes: &[u8]) -> Result<(Minidvodb, u64), Failure> {
-    let place = Place::new("minidvodbs.1", key);
-    let record: MinidvodbRecord = decode(&place, bytes)?;
+    let record: MinidvodbRecord = decode(&minidvodb_place(key), bytes)?;
     let number = record.eligible_number;
     let minidvodb = record.into_value().map_err(Failure::Damaged)?;
     Ok((minidvodb, number))

@@ -10,6 +10,7 @@
 //! Invariant: a record whose checksum is wrong, or which holds a value that is not legal, is an error that
 //! names the record; it never becomes a value of the model.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
@@ -53,7 +54,7 @@ impl Form {
         }
     }
 
-    fn read<T: DeserializeOwned>(self, payload: &[u8]) -> Result<T, String> {
+    fn read<'a, T: Deserialize<'a>>(self, payload: &'a [u8]) -> Result<T, String> {
         match self {
             Self::Json => serde_json::from_slice(payload).map_err(text),
             Self::Packed => rmp_serde::from_slice(payload).map_err(text),
@@ -126,7 +127,7 @@ pub(super) fn checksum_in(bytes: &[u8]) -> Option<[u8; 8]> {
 }
 
 /// The record of some bytes.
-pub(super) fn decode<T: DeserializeOwned>(place: &Place<'_>, bytes: &[u8]) -> Result<T, Failure> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(place: &Place<'_>, bytes: &'a [u8]) -> Result<T, Failure> {
     let Some((frame, payload)) = bytes.split_at_checked(FRAME_BYTES) else {
         return Err(place.damaged("it is too short"));
     };
@@ -183,8 +184,19 @@ fn verified(word: &str) -> Result<Verified, String> {
         .ok_or_else(|| format!("not verified by '{word}'"))
 }
 
-/// Its texts are borrowed where it is written, and its own where it was read.
-#[derive(Serialize, Deserialize)]
+/// A text of a record that is borrowed from the bytes that it was read from, if it lies there as it is.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+/// Its texts are borrowed where it is written or compared, and its own where it was read.
+#[derive(PartialEq, Serialize, Deserialize)]
 pub(super) struct MinidvodbRecord<T = String> {
     id: u64,
     #[serde(default)]
@@ -217,6 +229,30 @@ impl<'a, T: From<&'a str>> MinidvodbRecord<T> {
             is_from_database: value.is_from_database,
             eligible_number,
         }
+    }
+}
+
+/// A minidvodb as it lies in the ledger, which costs much less to look at than to read.
+pub struct KeptMinidvodb<'a>(MinidvodbRecord<Text<'a>>);
+
+impl<'a> KeptMinidvodb<'a> {
+    pub(super) fn at(place: &Place<'_>, bytes: &'a [u8]) -> Result<Self, Failure> {
+        decode(place, bytes).map(Self)
+    }
+
+    /// minidvodb_id.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// minidvodb_group.
+    pub fn group(&self) -> &str {
+        &self.0.group.0
+    }
+
+    /// Whether it is just like this one.
+    pub fn is(&self, minidvodb: &Minidvodb) -> bool {
+        self.0 == MinidvodbRecord::of(minidvodb, self.0.eligible_number)
     }
 }
 

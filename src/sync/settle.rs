@@ -10,7 +10,7 @@ use std::thread;
 use super::ready::Ready;
 use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, Report, Stopped};
-use crate::database::{Database, Trouble};
+use crate::database::{Database, Lines, Trouble};
 use crate::error::Result;
 use crate::ledger::{Adopted, Change, Failure, Ledger, Look as _, Mark, Noted, Series};
 use crate::model::{
@@ -45,6 +45,20 @@ impl Write {
     fn of(copy: &Copy, row: Option<u64>) -> Self {
         let content = Content::of(copy);
         Self { copy: copy.id, minidvodb: copy.minidvodb_id, row, content, mark: Mark::NONE }
+    }
+}
+
+/// New rows to be written.
+struct Inserts {
+    writes: Vec<Write>,
+    /// The same as lines, where they can go like that.
+    lines: Option<Lines>,
+}
+
+impl Inserts {
+    fn of(writes: Vec<Write>) -> Self {
+        let lines = Lines::of(&rows_of(&writes));
+        Self { writes, lines }
     }
 }
 
@@ -106,13 +120,13 @@ fn note_all(ledger: &Ledger, to_note: &Receiver<Written>) -> Result<Vec<String>>
 /// Looks what there is to write of minidvodbs whose copies have met no row yet, if there is no row there, either:
 /// that costs more than all else which is done while their rows are locked. A copy that changes meanwhile stays one
 /// that the database does not have as it is here.
-fn foresee(ledger: &Ledger, minidvodbs: &[u64], sender: &SyncSender<Result<Option<Vec<Write>>>>) {
+fn foresee(ledger: &Ledger, minidvodbs: &[u64], sender: &SyncSender<Result<Option<Inserts>>>) {
     for some in minidvodbs.chunks(AT_ONCE) {
         let kept = ledger.read(|ledger| ledger.copies_without_rows(some));
         let copies = kept.and_then(|kept| kept.map(|kept| ledger.read_copies(&kept)).transpose());
-        let writes = copies.map(|copies| first_writes(&copies?));
+        let inserts = copies.map(|copies| first_writes(&copies?).map(Inserts::of));
         // Whoever settles no more says why.
-        if sender.send(writes).is_err() {
+        if sender.send(inserts).is_err() {
             return;
         }
     }
@@ -144,7 +158,7 @@ fn settle_there(
     database: &mut Database,
     minidvodbs: &[u64],
     to_bury: &BTreeSet<u64>,
-    mut foreseen: Option<Vec<Write>>,
+    mut foreseen: Option<Inserts>,
 ) -> Result<(Report, Written), Stopped> {
     let mut report = Report::default();
     for _ in 1..TRIES {
@@ -166,21 +180,23 @@ fn settle_once(
     database: &mut Database,
     minidvodbs: &[u64],
     to_bury: &BTreeSet<u64>,
-    foreseen: Option<Vec<Write>>,
+    foreseen: Option<Inserts>,
     report: &mut Report,
 ) -> Result<Written, Stopped> {
     database.begin_writing()?;
     let mut rows = by_minidvodb(database.copies_of(minidvodbs, true)?);
-    let writes = match foreseen.filter(|_| rows.is_empty()) {
-        Some(writes) => writes,
+    let (updates, inserts) = match foreseen.filter(|_| rows.is_empty()) {
+        Some(inserts) => (Vec::new(), inserts),
         None => {
             for &id in minidvodbs {
                 rows.entry(id).or_default();
             }
-            take(context, rows, to_bury, report)?
+            let writes = take(context, rows, to_bury, report)?.into_iter();
+            let (updates, inserts) = writes.partition(|write| write.row.is_some());
+            (updates, Inserts::of(inserts))
         }
     };
-    let written = write(database, writes, report)?;
+    let written = write(database, updates, inserts, report)?;
     database.commit()?;
     Ok(written)
 }
@@ -489,10 +505,13 @@ struct Written {
 }
 
 /// The database's side. A row that the database refuses hinders no other.
-fn write(database: &mut Database, writes: Vec<Write>, report: &mut Report) -> Result<Written, Stopped> {
+fn write(
+    database: &mut Database,
+    updates: Vec<Write>,
+    inserts: Inserts,
+    report: &mut Report,
+) -> Result<Written, Stopped> {
     let mut written = Written::default();
-    let (updates, inserts): (Vec<Write>, Vec<Write>) =
-        writes.into_iter().partition(|write| write.row.is_some());
     for write in updates {
         one(database, write, &mut written, report)?;
     }
@@ -504,15 +523,16 @@ fn write(database: &mut Database, writes: Vec<Write>, report: &mut Report) -> Re
 /// Writes new rows.
 fn insert(
     database: &mut Database,
-    inserts: Vec<Write>,
+    Inserts { writes, lines }: Inserts,
     written: &mut Written,
     report: &mut Report,
 ) -> Result<(), Stopped> {
-    if let Some(first) = database.load_all(&rows_of(&inserts))? {
-        written.rows.extend(ids_of(database, first, inserts)?);
+    let first = lines.map_or(Ok(None), |lines| database.load_all(lines))?;
+    if let Some(first) = first {
+        written.rows.extend(ids_of(database, first, writes)?);
         return Ok(());
     }
-    let mut inserts = inserts.into_iter();
+    let mut inserts = writes.into_iter();
     loop {
         let some: Vec<Write> = inserts.by_ref().take(ROWS_AT_ONCE).collect();
         if some.is_empty() {
@@ -559,13 +579,19 @@ fn one(
     Ok(())
 }
 
-/// The ids that the database gave to rows that were just inserted, which are read: how it counts is its own affair.
-/// `first` is the first of them.
+/// Rows that were just inserted, with the ids that the database gave them. `first` is the first of them; how it counts
+/// on is its own affair, so where it is not one by one, they are read.
 fn ids_of(
     database: &mut Database,
     first: u64,
     writes: Vec<Write>,
 ) -> Result<Vec<(CopyId, TableRow, Mark)>, Stopped> {
+    if database.are_numbered_from(first, &rows_of(&writes))? {
+        let rows = (first..).zip(writes).map(|(id, Write { copy, minidvodb, content, mark, .. })| {
+            (copy, TableRow { id, minidvodb_id: minidvodb, content }, mark)
+        });
+        return Ok(rows.collect());
+    }
     let mut ids: HashMap<(u64, String), u64> = HashMap::with_capacity(writes.len());
     for (row, minidvodb, host) in database.pairs_from(first)? {
         // The newest of a pair: an older one would have been seen before.

@@ -302,12 +302,12 @@ impl Looking<'_> {
         let changed = context.ledger.read(|ledger| {
             for range in ranges {
                 ledger.each_minidvodb_in(range.clone(), |known| {
-                    let id = known.id.0;
+                    let id = known.id();
                     news.extend(std::iter::from_fn(|| runs.next_if(|run| id_of(run) < id)));
                     match runs.next_if(|run| id_of(run) == id) {
-                        Some(Ok(run)) if run == known => {}
+                        Some(Ok(run)) if known.is(&run) => {}
                         Some(run) => news.push(run),
-                        None if !groups.contains(&known.group) => {}
+                        None if !groups.iter().any(|group| group.as_str() == known.group()) => {}
                         None => {
                             missing.unseen.insert(id);
                         }
