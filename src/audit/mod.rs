@@ -163,7 +163,7 @@ impl Auditor<'_> {
             self.check_stop()?;
             let Some(subject) = self.subject(id, host)? else { continue };
             let path = subject.copy.path.clone();
-            let key = path.tidy();
+            let key = path.tidy().into_owned();
             let ground = match grounds.entry(key.clone()) {
                 Entry::Occupied(known) => Ok(known.into_mut().as_ref()),
                 Entry::Vacant(place) => {

@@ -26,7 +26,7 @@ impl Auditor<'_> {
         host: &Host,
         ground: &Ground,
     ) -> Result<(), Halt> {
-        let key = (host.clone(), ground.path.tidy());
+        let key = (host.clone(), ground.path.tidy().into_owned());
         let targets = self.context.ledger.read(|ledger| ledger.targets())?;
         let is_target = targets.iter().any(|target| target.host == *host && target.path.tidy() == key.1);
         if !is_target || !self.searched.insert(key) {

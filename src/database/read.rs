@@ -282,9 +282,9 @@ pub(super) fn copy_of(columns: &mut Columns) -> Result<(Option<u64>, Option<u64>
     let minidvodb_id = columns.number()?.and_then(|id| u64::try_from(id).ok());
     let content = Content {
         path: columns.text()?.unwrap_or_default(),
-        host: columns.text()?.unwrap_or_default(),
+        host: columns.text()?.unwrap_or_default().into(),
         fault: columns.number()?.and_then(|fault| i16::try_from(fault).ok()).unwrap_or_default(),
-        state: columns.text()?.unwrap_or_default(),
+        state: columns.text()?.unwrap_or_default().into(),
         epoch: columns.time()?,
         dtime_s: columns.seconds()?,
     };

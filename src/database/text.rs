@@ -74,9 +74,9 @@ pub(super) fn copy_in(text: &[u8]) -> Option<(CopyRow, Option<u64>)> {
     };
     let content = Content {
         path: path.to_owned(),
-        host: host.to_owned(),
+        host: host.into(),
         fault: fault.parse().ok()?,
-        state: state.to_owned(),
+        state: state.into(),
         epoch: epoch_in(epoch)?,
         dtime_s: seconds_in(dtime)?,
     };
@@ -131,9 +131,9 @@ mod tests {
         let row = |text: &str| copy_in(text.as_bytes()).unwrap().0;
         let content = Content {
             path: "/there".to_owned(),
-            host: "ipp022".to_owned(),
+            host: "ipp022".into(),
             fault: -3,
-            state: "full".to_owned(),
+            state: "full".into(),
             epoch: Timestamp::from_second(1_304_305_445).ok(),
             dtime_s: Some(0.1),
         };

@@ -134,9 +134,9 @@ pub(super) fn cells_of(content: &Content) -> Result<[Cell; 6], String> {
     let Content { path, host, fault, state, epoch, dtime_s } = content;
     Ok([
         Value::Bytes(path.clone().into_bytes()),
-        Value::Bytes(host.clone().into_bytes()),
+        Value::Bytes(host.as_bytes().to_vec()),
         Value::Int(i64::from(*fault)),
-        Value::Bytes(state.clone().into_bytes()),
+        Value::Bytes(state.as_bytes().to_vec()),
         epoch.map_or(Ok(Value::NULL), |epoch| date(epoch.as_second()))?,
         dtime_s.map_or(Value::NULL, Value::Float),
     ])
@@ -195,9 +195,9 @@ fn escape(text: &str, lines: &mut Vec<u8>) {
 fn expect_to_fit(content: &Content) -> Result<(), String> {
     let Content { path, host, state, epoch, dtime_s, .. } = content;
     for (column, text, max) in [
-        ("minidvodb_rsync_path", path, TEXT_MAX),
-        ("destination_host", host, TEXT_MAX),
-        ("state", state, STATE_MAX),
+        ("minidvodb_rsync_path", path.as_str(), TEXT_MAX),
+        ("destination_host", host.as_str(), TEXT_MAX),
+        ("state", state.as_str(), STATE_MAX),
     ] {
         if text.chars().count() > max {
             return Err(format!(
@@ -239,9 +239,9 @@ mod tests {
     fn content() -> Content {
         Content {
             path: "/data/é€".to_owned(),
-            host: "ipp022".to_owned(),
+            host: "ipp022".into(),
             fault: 0,
-            state: "new".to_owned(),
+            state: "new".into(),
             epoch: Timestamp::from_second(1_304_305_445).ok(),
             dtime_s: Some(0.1),
         }
@@ -271,7 +271,9 @@ mod tests {
             "/a\\\tb\\\\N\\\nc\\0d'\"\tipp022\t-3\tnew\t2011-05-02 03:04:05\t\\N\t7\n"
         );
         assert!(line(Content { epoch: None, ..content() }).is_err());
-        assert!(line(Content { state: "x".repeat(65), ..content() }).unwrap_err().contains("column state"));
+        assert!(
+            line(Content { state: "x".repeat(65).into(), ..content() }).unwrap_err().contains("column state")
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! for them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use mysql::Params;
@@ -40,20 +41,40 @@ pub enum Seen {
 
 /// Sums of buckets being made.
 #[derive(Default)]
-struct Sums(BTreeMap<BucketKey, (u64, u128)>);
+struct Sums {
+    all: BTreeMap<BucketKey, (u64, u128)>,
+    /// The bucket of the last row, whose next ones mostly are of the same, with the number and the sum of those that
+    /// are not among the others yet.
+    last: (BucketKey, (u64, u128)),
+}
 
 impl Sums {
     /// Counts a row with what it weighs.
     fn add(&mut self, table: usize, minidvodb_id: Option<u64>, weight: u64) {
         let bucket = minidvodb_id.filter(|&id| id > 0).map_or(NO_BUCKET, |id| id / BUCKET_IDS);
-        let (count, sum) = self.0.entry((table as u64, bucket)).or_default();
+        let key = (table as u64, bucket);
+        if self.last.0 != key {
+            self.gather();
+            self.last.0 = key;
+        }
+        let (count, sum) = &mut self.last.1;
         *count += 1;
         *sum += u128::from(weight);
     }
 
-    fn into_buckets(self) -> Buckets {
+    fn gather(&mut self) {
+        let (key, (more, more_sum)) = std::mem::take(&mut self.last);
+        if more > 0 {
+            let (count, sum) = self.all.entry(key).or_default();
+            *count += more;
+            *sum += more_sum;
+        }
+    }
+
+    fn into_buckets(mut self) -> Buckets {
+        self.gather();
         let small = |sum: u128| u64::try_from(sum % u128::from(PRIME)).unwrap_or_default();
-        self.0.into_iter().map(|(key, (count, sum))| (key, (count, small(sum)))).collect()
+        self.all.into_iter().map(|(key, (count, sum))| (key, (count, small(sum)))).collect()
     }
 }
 
@@ -122,15 +143,19 @@ impl<'d, S> Showing<'d, S> {
 
 impl<S: FnMut(RunRow<'_>) -> More> Showing<'_, S> {
     fn faults(&mut self) -> Result<Faults, Trouble> {
-        let mut faults = Vec::new();
+        let (mut faults, mut text) = (Vec::new(), String::new());
         for row in self.database.conn.exec_iter("SELECT minidvodb_id, fault FROM minidvodbProcessed", ())? {
             let mut columns = Columns::of(row?);
             let (id, fault) = (columns.number()?, columns.number()?);
             // As the server makes a text of them, and of none.
             let weight = id.map_or(0, |id| {
-                let id = id.to_string();
-                let text = fault.map_or_else(|| id.clone(), |fault| format!("{id}\n{fault}"));
-                weight(&text, &id)
+                text.clear();
+                let _ = write!(text, "{id}");
+                let id_end = text.len();
+                if let Some(fault) = fault {
+                    let _ = write!(text, "\n{fault}");
+                }
+                weight(&text, &text[..id_end])
             });
             let id = id.and_then(|id| u64::try_from(id).ok());
             self.sums.add(PROCESSED, id, weight);
@@ -258,7 +283,7 @@ impl<S: FnMut(Seen) -> More> Showing<'_, S> {
             self.sums.add(COPY, minidvodb_id, columns.natural()?);
             let seen = match (id, minidvodb_id.filter(|&id| id > 0)) {
                 (None, Some(_)) => continue,
-                (id, None) => Seen::RowOfNothing(id.unwrap_or_default(), content.host),
+                (id, None) => Seen::RowOfNothing(id.unwrap_or_default(), content.host.into()),
                 (Some(id), Some(minidvodb_id)) => {
                     Seen::Copy(TableRow { id, minidvodb_id: MinidvodbId(minidvodb_id), content })
                 }

@@ -12,7 +12,7 @@ use redb::{ReadableTable as _, TableHandle as _};
 use super::Failure;
 use super::change::{Change, PairTaken, twice};
 use super::look::{Look as _, decode_copy};
-use super::records::{CopyRecord, MinidvodbRecord, Place, TableRowRecord, append, checksum_in};
+use super::records::{CopyRecord, MinidvodbRecord, Place, RECORD_BYTES, TableRowRecord, append, checksum_in};
 use super::tables::{self, entry_hash};
 use super::tally::Gathered;
 use crate::model::{BUCKET_IDS, Copy, CopyId, Group, Host, Machine, Minidvodb, TableRow};
@@ -42,6 +42,13 @@ struct Records {
 }
 
 impl Records {
+    /// With room for so many.
+    fn with_room_for(count: usize) -> Self {
+        let packed =
+            Packed { bytes: Vec::with_capacity(count * RECORD_BYTES), ends: Vec::with_capacity(count) };
+        Self { packed, hashes: Vec::with_capacity(count) }
+    }
+
     fn add(&mut self, table: &str, key: u64, record: &impl serde::Serialize) -> Result<(), Failure> {
         let Packed { bytes, ends } = &mut self.packed;
         let start = bytes.len();
@@ -116,7 +123,9 @@ pub struct NewMinidvodbs {
 impl NewMinidvodbs {
     /// Makes minidvodbs ready, for a ledger whose last eligible one has this number.
     pub fn of(minidvodbs: &[Minidvodb], last_number: u64) -> Result<Self, Failure> {
-        let (mut records, mut eligible, mut buckets) = (Records::default(), Vec::new(), Vec::new());
+        let count = minidvodbs.len();
+        let (mut records, mut eligible) = (Records::with_room_for(count), Vec::with_capacity(count));
+        let mut buckets = Vec::new();
         let mut number = last_number;
         for minidvodb in minidvodbs {
             let mut own_number = 0;
@@ -166,10 +175,21 @@ pub struct Adopted {
 impl Adopted {
     /// Makes copies ready, whose ids rise.
     pub fn of(adopted: &[(Copy, TableRow)]) -> Result<Self, Failure> {
-        let mut all = Self::default();
+        let mut all = Self::with_room_for(adopted.len());
         adopted.iter().try_for_each(|(copy, row)| all.add(copy, row))?;
         all.finish();
         Ok(all)
+    }
+
+    /// None yet, with room for so many.
+    pub fn with_room_for(count: usize) -> Self {
+        Self {
+            copies: Records::with_room_for(count),
+            level: Vec::with_capacity(count),
+            pairs: Vec::with_capacity(count),
+            final_paths: Vec::with_capacity(count),
+            ..Self::default()
+        }
     }
 
     /// Makes one more ready, whose id is above those before it.

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use redb::TableHandle as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use smol_str::{SmolStr, ToSmolStr as _};
 
 use super::Failure;
 use super::hash::hash_of;
@@ -31,7 +32,7 @@ use crate::model::{
 
 const FRAME_BYTES: usize = 9;
 /// Most records have room in this.
-const RECORD_BYTES: usize = 192;
+pub(super) const RECORD_BYTES: usize = 192;
 
 /// What a payload is written in, by the frame's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +66,12 @@ impl Form {
 /// The name of a record in error messages, and what its checksum is bound to.
 pub(super) struct Place<'a> {
     pub(super) table: &'a str,
-    pub(super) key: String,
+    pub(super) key: SmolStr,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn new(table: &'a str, key: impl std::fmt::Display) -> Self {
-        Self { table, key: key.to_string() }
+        Self { table, key: key.to_smolstr() }
     }
 
     fn damaged(&self, why: impl std::fmt::Display) -> Failure {
@@ -938,9 +939,9 @@ impl Record for TableRowRecord {
             minidvodb_id: MinidvodbId(self.minidvodb_id),
             content: Content {
                 path: self.path,
-                host: self.host,
+                host: self.host.into(),
                 fault: self.fault,
-                state: self.state,
+                state: self.state.into(),
                 epoch: self.epoch_s.map(|second| Timestamp::from_second(second).map_err(text)).transpose()?,
                 dtime_s: self.dtime_s,
             },

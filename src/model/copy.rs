@@ -391,7 +391,7 @@ impl Copy {
 /// The final path of `name` below a target's path, without doubled slashes.
 pub fn final_path(path: &AbsolutePath, name: &Name) -> String {
     let base = path.tidy();
-    if base == "/" { format!("/{name}") } else { format!("{base}/{name}") }
+    [if base == "/" { "" } else { &base }, "/", name.as_str()].concat()
 }
 
 /// Where the folder that a recopy replaces is kept until the new one is recorded.

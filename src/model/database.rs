@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
+use smol_str::SmolStr;
 use url::Url;
 
 use super::copy::{Copy, CopyId};
@@ -226,11 +227,11 @@ pub struct Content {
     /// minidvodb_rsync_path.
     pub path: String,
     /// destination_host.
-    pub host: String,
+    pub host: SmolStr,
     /// fault.
     pub fault: i16,
     /// state.
-    pub state: String,
+    pub state: SmolStr,
     /// epoch, in whole seconds; none for NULL and for the zero date.
     pub epoch: Option<Timestamp>,
     /// dtime, in seconds.
@@ -242,9 +243,9 @@ impl Content {
     pub fn of(copy: &Copy) -> Self {
         Self {
             path: copy.path.to_string(),
-            host: copy.host.to_string(),
+            host: copy.host.as_str().into(),
             fault: copy.fault_code(),
-            state: copy.state_word().to_owned(),
+            state: copy.state_word().into(),
             epoch: copy.epoch,
             dtime_s: copy.dtime_s,
         }
@@ -307,7 +308,7 @@ pub struct Stray {
 impl Stray {
     /// A row of minidvodbCopy as a stray.
     pub fn of(row: &TableRow, why: String) -> Self {
-        Self { minidvodb_id: row.minidvodb_id.0, row_id: row.id, host: row.content.host.clone(), why }
+        Self { minidvodb_id: row.minidvodb_id.0, row_id: row.id, host: row.content.host.to_string(), why }
     }
 }
 

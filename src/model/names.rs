@@ -4,6 +4,7 @@
 //! and can be handed to ssh and rsync as an operand. Blanks, quotes and `$( )` are legal: quoting is the
 //! business of whoever hands a name on. What many copies have in common is shared, since there are millions.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -163,18 +164,30 @@ impl AbsolutePath {
 
     /// The last component: the folder's name at the destination.
     pub fn name(&self) -> Result<Name, Refused> {
-        let last = self.0.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        Name::parse(last)
+        Name::parse(self.last())
+    }
+
+    /// Whether it has a last component that can be a folder's name.
+    pub fn expect_name(&self) -> Result<(), Refused> {
+        Name::check(self.last())
+    }
+
+    fn last(&self) -> &str {
+        let path = self.0.trim_end_matches('/');
+        path.rsplit_once('/').map_or(path, |(_, last)| last)
     }
 
     /// The path without doubled or trailing slashes, which mean nothing: what two paths are compared by.
-    pub fn tidy(&self) -> String {
+    pub fn tidy(&self) -> Cow<'_, str> {
+        if !self.0.contains("//") && (!self.0.ends_with('/') || &*self.0 == "/") {
+            return Cow::Borrowed(&self.0);
+        }
         let mut tidy = String::with_capacity(self.0.len());
         for component in self.0.split('/').filter(|component| !component.is_empty()) {
             tidy.push('/');
             tidy.push_str(component);
         }
-        if tidy.is_empty() { "/".to_owned() } else { tidy }
+        Cow::Owned(if tidy.is_empty() { "/".to_owned() } else { tidy })
     }
 }
 
@@ -189,6 +202,10 @@ pub const STAGING: &str = ".minidvodbcopy";
 impl Name {
     /// Reads a name: never empty, `.`, `..` or `.minidvodbcopy`; no `/`, no control character, latin1.
     pub fn parse(text: &str) -> Result<Self, Refused> {
+        Self::check(text).map(|()| Self(text.into()))
+    }
+
+    fn check(text: &str) -> Result<(), Refused> {
         let refused = |why: &str| Refused::new("the folder name", text, why);
         if text.is_empty() {
             return Err(refused("is empty: the path must end in the minidvodb's own folder"));
@@ -196,8 +213,7 @@ impl Name {
         if text.contains('/') || matches!(text, "." | ".." | STAGING) {
             return Err(refused("cannot be a minidvodb's folder"));
         }
-        check_characters(text).map_err(|why| refused(&why))?;
-        Ok(Self(text.into()))
+        check_characters(text).map_err(|why| refused(&why))
     }
 }
 

@@ -163,10 +163,10 @@ pub fn merge(
 /// Spellings that the database takes for the same become one.
 fn tidy(row: &mut TableRow) {
     let content = &mut row.content;
-    content.host.truncate(content.host.trim_end_matches(' ').len());
+    content.host = content.host.trim_end_matches(' ').into();
     for word in ["new", "full"] {
         if is_same_text(&content.state, word) {
-            word.clone_into(&mut content.state);
+            content.state = word.into();
         }
     }
 }
@@ -203,7 +203,7 @@ fn is_untouched(known: &Known) -> bool {
 fn settle(known: &Known, mut row: TableRow, machine_of: impl Fn(&Host) -> Machine) -> Option<Step> {
     let copy = &known.copy;
     if is_same_text(&row.content.host, copy.host.as_str()) {
-        row.content.host = copy.host.to_string();
+        row.content.host = copy.host.as_str().into();
     }
     let here = Content::of(copy);
     let synced = known.synced.as_ref();
@@ -380,9 +380,9 @@ mod tests {
     fn row(id: u64, host: &str, state: &str, second: Option<i64>) -> TableRow {
         let content = Content {
             path: "/there".to_owned(),
-            host: host.to_owned(),
+            host: host.into(),
             fault: 0,
-            state: state.to_owned(),
+            state: state.into(),
             epoch: second.map(at),
             dtime_s: Some(0.0),
         };

@@ -294,7 +294,7 @@ impl Machines {
     fn spell(&self, rows: &mut [TableRow]) {
         for row in rows {
             if let Some(host) = self.spelled(&row.content.host) {
-                host.as_str().clone_into(&mut row.content.host);
+                row.content.host = host.as_str().into();
             }
         }
     }

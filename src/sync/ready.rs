@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
+use smol_str::SmolStr;
 
 use super::Machines;
 use crate::ledger::{ADOPTED_AT_ONCE, Adopted, Change, Failure, Look as _, NewMinidvodbs, Snapshot};
@@ -54,7 +55,7 @@ impl Ready {
 
 /// A host as rows name it, and the place that the last of them led to.
 pub(super) struct Met {
-    host: String,
+    host: SmolStr,
     pub(super) place: Place,
 }
 
@@ -153,7 +154,7 @@ struct Becoming<'p> {
     preparing: &'p mut Preparing,
     ready: Ready,
     /// The host and folder of a row, the host as it is written down, and where they lead: that of most rows.
-    last: Option<(String, String, String, Place)>,
+    last: Option<(SmolStr, String, SmolStr, Place)>,
 }
 
 impl<'p> Becoming<'p> {
@@ -168,15 +169,16 @@ impl<'p> Becoming<'p> {
     fn alone(&mut self, mut row: TableRow) -> Result<(), Failure> {
         let is_refused = self.preparing.not_taken.contains_key(&row.minidvodb_id.0);
         let content = &mut row.content;
-        let known = self.last.as_ref().filter(|_| !is_refused).filter(|(host, path, ..)| {
-            (host, path) == (&content.host, &content.path) && matches!(content.state.as_str(), "new" | "full")
-        });
-        let Some((.., host, place)) = known else { return self.together(vec![row]) };
-        if *host != content.host {
-            content.host.clone_from(host);
-        }
-        let place = place.clone();
-        self.adopt(&row, &place)?;
+        let is_like_last = |(host, path, ..): &mut (SmolStr, String, SmolStr, Place)| {
+            (&*host, &*path) == (&content.host, &content.path)
+                && matches!(content.state.as_str(), "new" | "full")
+        };
+        let Some(last) = self.last.take_if(|last| !is_refused && is_like_last(last)) else {
+            return self.together(vec![row]);
+        };
+        content.host.clone_from(&last.2);
+        self.adopt(&row, &last.3)?;
+        self.last = Some(last);
         self.ready.rows.push(row);
         Ok(())
     }
@@ -231,7 +233,7 @@ impl<'p> Becoming<'p> {
         let Some(of) = self.preparing.minidvodb(row.minidvodb_id) else { return Ok(()) };
         let copy = merge::adopt(id, of, place, &row.content, now);
         if self.ready.adopted.last().is_none_or(|last| last.len() >= ADOPTED_AT_ONCE) {
-            self.ready.adopted.push(Adopted::default());
+            self.ready.adopted.push(Adopted::with_room_for(ADOPTED_AT_ONCE));
         }
         if let Some(adopted) = self.ready.adopted.last_mut() {
             adopted.add(&copy, row)?;
@@ -262,9 +264,9 @@ mod tests {
     fn row(minidvodb: u64) -> TableRow {
         let content = Content {
             path: "/there".to_owned(),
-            host: "ipp022".to_owned(),
+            host: "ipp022".into(),
             fault: 0,
-            state: "full".to_owned(),
+            state: "full".into(),
             epoch: Some(Timestamp::UNIX_EPOCH),
             dtime_s: None,
         };

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use smol_str::SmolStr;
+
 use super::ready::Ready;
 use super::survey::{by_minidvodb, known_of, why_not_taken};
 use super::{Machines, Report, Stopped};
@@ -592,10 +594,10 @@ fn ids_of(
         });
         return Ok(rows.collect());
     }
-    let mut ids: HashMap<(u64, String), u64> = HashMap::with_capacity(writes.len());
+    let mut ids: HashMap<(u64, SmolStr), u64> = HashMap::with_capacity(writes.len());
     for (row, minidvodb, host) in database.pairs_from(first)? {
         // The newest of a pair: an older one would have been seen before.
-        let id = ids.entry((minidvodb, host)).or_default();
+        let id = ids.entry((minidvodb, host.into())).or_default();
         *id = row.max(*id);
     }
     let rows = writes.into_iter().filter_map(|Write { copy, minidvodb, content, mark, .. }| {

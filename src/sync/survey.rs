@@ -768,7 +768,7 @@ fn minidvodb_of(id: MinidvodbId, run: &RunRow<'_>, groups: &[Group]) -> Result<M
     };
     let state = if is_same_text(run.state, "merged") { "merged" } else { run.state.trim_end_matches(' ') };
     let path = AbsolutePath::parse(run.path).map_err(text)?;
-    path.name().map_err(text)?;
+    path.expect_name().map_err(text)?;
     Ok(Minidvodb {
         id,
         minidvodb_name: run.name.map(str::to_owned),

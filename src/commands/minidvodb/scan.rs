@@ -231,7 +231,7 @@ fn planned(context: &Context, ledger: &impl Look, found: Found, group: &Group) -
     refuse_beside_database(context, ledger)?;
     let mut known = HashMap::new();
     ledger.each_minidvodb(|minidvodb| {
-        known.insert(minidvodb.path.tidy(), (minidvodb.id, minidvodb.group));
+        known.insert(minidvodb.path.tidy().into_owned(), (minidvodb.id, minidvodb.group));
         Ok(true)
     })?;
     let last = ledger.last_minidvodb_id()?;
