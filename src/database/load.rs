@@ -3,6 +3,7 @@
 //!
 //! Invariant: the server takes lines as they are or not at all. It would cut a value, or pass over a line, with no
 //! more than a warning, whatever its mode: where there is one, everything is undone, and the rows go as values.
+//! Lines that are plain ASCII, which is the same in latin1, go as latin1: the server reads that with less effort.
 
 use std::io::Write as _;
 
@@ -11,7 +12,7 @@ use mysql::prelude::Queryable as _;
 
 use super::read::{PRIME, weighed};
 use super::text::weight;
-use super::values::line_of;
+use super::values::{Columns, line_of};
 use super::{Database, Trouble};
 use crate::model::{Content, MinidvodbId};
 
@@ -32,6 +33,15 @@ const TRANSACTIONS: &str = "SELECT CAST(e.TRANSACTIONS AS CHAR) FROM information
                             JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE \
                             WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_NAME = 'minidvodbCopy'";
 
+/// What tells whose number a row has.
+const NUMBERED: &str = "minidvodbcopy_id, minidvodb_id, destination_host";
+
+/// What a row with this minidvodbcopy_id weighs by those columns. A host is plain ASCII.
+fn weight_of(id: u64, (minidvodb, content): &(MinidvodbId, &Content)) -> u64 {
+    let id = id.to_string();
+    weight(&format!("{id}\n{minidvodb}\n{}", content.host), &id)
+}
+
 /// What the server made of some lines.
 enum Loaded {
     /// Each became a row; the minidvodbcopy_id of the first.
@@ -40,7 +50,7 @@ enum Loaded {
     NotAsTheyAre,
 }
 
-/// New rows as the lines of a file, which can be made before there is a connection to send them on.
+/// New rows as the lines of a file, which can be made while the server is busy with others.
 pub struct Lines {
     bytes: Vec<u8>,
     count: usize,
@@ -95,7 +105,6 @@ impl Database {
     }
 
     fn load(&mut self, Lines { bytes, count }: Lines) -> Result<Loaded, Trouble> {
-        // Plain ASCII is the same in both, and what the columns are in is read with less effort.
         let load = load_in(if bytes.is_ascii() { "latin1" } else { "utf8mb4" });
         // It gives these lines, whatever file a server asks for, and to no other statement.
         self.conn
@@ -110,8 +119,8 @@ impl Database {
         Ok(first.filter(|&first| first != 0).map_or(Loaded::NotAsTheyAre, Loaded::All))
     }
 
-    /// Whether new rows have the minidvodbcopy_ids that follow each other from the first one's on. The server has to
-    /// say no more than a sum.
+    /// Whether new rows are known to have the minidvodbcopy_ids that follow each other from the first one's on. The
+    /// server has to say no more than a sum.
     ///
     /// # Errors
     /// Away or refused.
@@ -120,22 +129,16 @@ impl Database {
         first: u64,
         rows: &[(MinidvodbId, &Content)],
     ) -> Result<bool, Trouble> {
-        let mut sum = 0;
-        for (id, (minidvodb, content)) in (first..).zip(rows) {
-            if !content.host.is_ascii() {
-                return Ok(false);
-            }
-            let id = id.to_string();
-            sum += u128::from(weight(&format!("{id}\n{minidvodb}\n{}", content.host), &id));
-        }
-        let weighed = weighed("minidvodbcopy_id", "minidvodbcopy_id, minidvodb_id, destination_host");
+        let end = first.saturating_add(rows.len() as u64);
+        let here: u128 = (first..end).zip(rows).map(|(id, row)| u128::from(weight_of(id, row))).sum();
+        let here = u64::try_from(here % u128::from(PRIME)).unwrap_or_default();
         let query = format!(
-            "SELECT COUNT(*), CAST(MOD(SUM({weighed}), {PRIME}) AS UNSIGNED) FROM minidvodbCopy \
-             WHERE minidvodbcopy_id BETWEEN ? AND ?"
+            "SELECT COUNT(*), CAST(MOD(SUM({}), {PRIME}) AS UNSIGNED) FROM minidvodbCopy \
+             WHERE minidvodbcopy_id >= ? AND minidvodbcopy_id < ?",
+            weighed("minidvodbcopy_id", NUMBERED)
         );
-        let last = first.saturating_add(rows.len() as u64 - 1);
-        let there: Option<(u64, Option<u64>)> = self.conn.exec_first(query, (first, last))?;
-        let here = (rows.len() as u64, u64::try_from(sum % u128::from(PRIME)).ok());
-        Ok(there == Some(here))
+        let Some(there) = self.conn.exec_first(query, (first, end))? else { return Ok(false) };
+        let mut there = Columns::of(there);
+        Ok((there.natural()?, there.natural()?) == (rows.len() as u64, here))
     }
 }

@@ -39,13 +39,26 @@ pub enum Seen {
     RowOfNothing(u64, String),
 }
 
+/// Rows of a bucket, and what they weigh together.
+#[derive(Default)]
+struct Sum {
+    count: u64,
+    weight: u128,
+}
+
+impl Sum {
+    fn add(&mut self, count: u64, weight: u128) {
+        self.count += count;
+        self.weight += weight;
+    }
+}
+
 /// Sums of buckets being made.
 #[derive(Default)]
 struct Sums {
-    all: BTreeMap<BucketKey, (u64, u128)>,
-    /// The bucket of the last row, whose next ones mostly are of the same, with the number and the sum of those that
-    /// are not among the others yet.
-    last: (BucketKey, (u64, u128)),
+    all: BTreeMap<BucketKey, Sum>,
+    /// The bucket of the last rows, and what of it is not among all yet: mostly the next row is of the same.
+    last: (BucketKey, Sum),
 }
 
 impl Sums {
@@ -57,24 +70,21 @@ impl Sums {
             self.gather();
             self.last.0 = key;
         }
-        let (count, sum) = &mut self.last.1;
-        *count += 1;
-        *sum += u128::from(weight);
+        self.last.1.add(1, u128::from(weight));
     }
 
+    /// Brings the last rows among all.
     fn gather(&mut self) {
-        let (key, (more, more_sum)) = std::mem::take(&mut self.last);
-        if more > 0 {
-            let (count, sum) = self.all.entry(key).or_default();
-            *count += more;
-            *sum += more_sum;
+        let (key, Sum { count, weight }) = std::mem::take(&mut self.last);
+        if count > 0 {
+            self.all.entry(key).or_default().add(count, weight);
         }
     }
 
     fn into_buckets(mut self) -> Buckets {
         self.gather();
         let small = |sum: u128| u64::try_from(sum % u128::from(PRIME)).unwrap_or_default();
-        self.all.into_iter().map(|(key, (count, sum))| (key, (count, small(sum)))).collect()
+        self.all.into_iter().map(|(key, sum)| (key, (sum.count, small(sum.weight)))).collect()
     }
 }
 
@@ -147,16 +157,12 @@ impl<S: FnMut(RunRow<'_>) -> More> Showing<'_, S> {
         for row in self.database.conn.exec_iter("SELECT minidvodb_id, fault FROM minidvodbProcessed", ())? {
             let mut columns = Columns::of(row?);
             let (id, fault) = (columns.number()?, columns.number()?);
-            // As the server makes a text of them, and of none.
-            let weight = id.map_or(0, |id| {
-                text.clear();
-                let _ = write!(text, "{id}");
-                let id_end = text.len();
-                if let Some(fault) = fault {
-                    let _ = write!(text, "\n{fault}");
-                }
-                weight(&text, &text[..id_end])
-            });
+            // As the server makes a text of them, and of none. Writing into memory cannot fail.
+            text.clear();
+            let _ = id.map_or(Ok(()), |id| write!(text, "{id}"));
+            let id_end = text.len();
+            let _ = fault.map_or(Ok(()), |fault| write!(text, "\n{fault}"));
+            let weight = id.map_or(0, |_| weight(&text, &text[..id_end]));
             let id = id.and_then(|id| u64::try_from(id).ok());
             self.sums.add(PROCESSED, id, weight);
             faults.extend(id.zip(fault));

@@ -181,7 +181,7 @@ impl Adopted {
         Ok(all)
     }
 
-    /// None yet, with room for so many.
+    /// None yet, with room for so many that are just like their rows.
     pub fn with_room_for(count: usize) -> Self {
         Self {
             copies: Records::with_room_for(count),

@@ -185,7 +185,8 @@ fn verified(word: &str) -> Result<Verified, String> {
         .ok_or_else(|| format!("not verified by '{word}'"))
 }
 
-/// A text of a record that is borrowed from the bytes that it was read from, if it lies there as it is.
+/// A text of a record that is borrowed from the bytes that it was read from, if it lies there as it is: serde makes a
+/// plain [`Cow`] a text of its own.
 #[derive(Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -196,7 +197,7 @@ impl<'a> From<&'a str> for Text<'a> {
     }
 }
 
-/// Its texts are borrowed where it is written or compared, and its own where it was read.
+/// Its texts are borrowed where it is written or only compared, else its own.
 #[derive(PartialEq, Serialize, Deserialize)]
 pub(super) struct MinidvodbRecord<T = String> {
     id: u64,
@@ -233,7 +234,8 @@ impl<'a, T: From<&'a str>> MinidvodbRecord<T> {
     }
 }
 
-/// A minidvodb as it lies in the ledger, which costs much less to look at than to read.
+/// A minidvodb as it lies in the ledger, which costs much less to look at than to read. Whether its values are legal is
+/// not looked at: those are that are just like a minidvodb's, and who wants the others reads it.
 pub struct KeptMinidvodb<'a>(MinidvodbRecord<Text<'a>>);
 
 impl<'a> KeptMinidvodb<'a> {
@@ -1043,5 +1045,36 @@ mod tests {
         }
         let elsewhere = Place::new("copies.1", 8);
         assert!(decode_value::<MinidvodbRecord>(&elsewhere, &good).is_err(), "a record under another key");
+    }
+
+    #[test]
+    fn a_minidvodb_is_compared_as_it_lies_in_either_form() {
+        let place = Place::new("minidvodbs.1", 7);
+        let minidvodb = Minidvodb {
+            id: MinidvodbId(7),
+            minidvodb_name: Some("say \"\\\"".to_owned()),
+            group: Group::parse("LAP.\"a\"").unwrap(),
+            path: AbsolutePath::parse("/data/é \"7\"").unwrap(),
+            state: MinidvodbState::Other("new".to_owned()),
+            processed_fault: None,
+            is_from_database: true,
+        };
+        let record = MinidvodbRecord::<&str>::of(&minidvodb, 3);
+        let old = frame(Form::Json, &place, &serde_json::to_vec(&record).unwrap());
+        let others = [
+            Minidvodb { minidvodb_name: None, ..minidvodb.clone() },
+            Minidvodb { state: MinidvodbState::Merged, ..minidvodb.clone() },
+            Minidvodb { processed_fault: Some(0), ..minidvodb.clone() },
+            Minidvodb { is_from_database: false, ..minidvodb.clone() },
+            Minidvodb { path: AbsolutePath::parse("/data/7").unwrap(), ..minidvodb.clone() },
+            Minidvodb { group: Group::parse("LAP").unwrap(), ..minidvodb.clone() },
+            Minidvodb { id: MinidvodbId(8), ..minidvodb.clone() },
+        ];
+        for bytes in [encode(&place, &record).unwrap(), old] {
+            let kept = KeptMinidvodb::at(&place, &bytes).unwrap();
+            assert_eq!((kept.id(), kept.group()), (7, "LAP.\"a\""));
+            assert!(kept.is(&minidvodb));
+            others.iter().for_each(|other| assert!(!kept.is(other), "{other:?}"));
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: `full` carries how it came to be believed; a retry or a rename is open only of a copy that is to
 //! be made: a `new` one, or a `full` one that an operator has asked to be sent again.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -390,15 +391,18 @@ impl Copy {
 
 /// The final path of `name` below a target's path, without doubled slashes.
 pub fn final_path(path: &AbsolutePath, name: &Name) -> String {
-    let base = path.tidy();
-    [if base == "/" { "" } else { &base }, "/", name.as_str()].concat()
+    [&*base(path), "/", name.as_str()].concat()
+}
+
+/// A path as what is below it begins: tidy, and nothing for `/`.
+fn base(path: &AbsolutePath) -> Cow<'_, str> {
+    let path = path.tidy();
+    if path == "/" { Cow::Borrowed("") } else { path }
 }
 
 /// Where the folder that a recopy replaces is kept until the new one is recorded.
 pub fn old_path(path: &AbsolutePath, ledger_id: &str, copy: CopyId) -> String {
-    let base = path.tidy();
-    let base = if base == "/" { "" } else { &base };
-    format!("{base}/{}/{ledger_id}/{}", super::names::STAGING, old_name(copy))
+    format!("{}/{}/{ledger_id}/{}", base(path), super::names::STAGING, old_name(copy))
 }
 
 /// How the names of the folders begin that recopies replace, beside the staging folders.
@@ -430,9 +434,7 @@ pub fn staged_name(folder: &str) -> Option<String> {
 
 /// The staging folder of `name` below a target's path, for the ledger with this id.
 pub fn staging_path(path: &AbsolutePath, ledger_id: &str, name: &Name) -> String {
-    let base = path.tidy();
-    let base = if base == "/" { "" } else { &base };
-    format!("{base}/{}/{ledger_id}/{}", super::names::STAGING, staging_name(name))
+    format!("{}/{}/{ledger_id}/{}", base(path), super::names::STAGING, staging_name(name))
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ impl AbsolutePath {
         Name::parse(self.last())
     }
 
-    /// Whether it has a last component that can be a folder's name.
+    /// Makes sure that it has a last component that can be a folder's name.
     pub fn expect_name(&self) -> Result<(), Refused> {
         Name::check(self.last())
     }

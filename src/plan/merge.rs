@@ -163,7 +163,9 @@ pub fn merge(
 /// Spellings that the database takes for the same become one.
 fn tidy(row: &mut TableRow) {
     let content = &mut row.content;
-    content.host = content.host.trim_end_matches(' ').into();
+    if content.host.ends_with(' ') {
+        content.host = content.host.trim_end_matches(' ').into();
+    }
     for word in ["new", "full"] {
         if is_same_text(&content.state, word) {
             content.state = word.into();

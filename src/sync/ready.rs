@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use super::Machines;
 use crate::ledger::{ADOPTED_AT_ONCE, Adopted, Change, Failure, Look as _, NewMinidvodbs, Snapshot};
-use crate::model::{CopyId, Group, Host, Minidvodb, MinidvodbId, Name, Stray, TableRow};
+use crate::model::{Content, CopyId, Group, Host, Minidvodb, MinidvodbId, Name, Stray, TableRow};
 use crate::plan::merge::{self, Place, Step};
 
 /// Rows that are ready to be written down.
@@ -153,8 +153,25 @@ impl Preparing {
 struct Becoming<'p> {
     preparing: &'p mut Preparing,
     ready: Ready,
-    /// The host and folder of a row, the host as it is written down, and where they lead: that of most rows.
-    last: Option<(SmolStr, String, SmolStr, Place)>,
+    /// Where the last row led to: most rows lead there.
+    last: Option<Led>,
+}
+
+/// Where a row led to.
+struct Led {
+    /// Its host and its path.
+    from: (SmolStr, String),
+    /// The host as it is written down.
+    host: SmolStr,
+    place: Place,
+}
+
+impl Led {
+    /// Whether another row leads there, too.
+    fn is_where(&self, content: &Content) -> bool {
+        (&self.from.0, &self.from.1) == (&content.host, &content.path)
+            && matches!(content.state.as_str(), "new" | "full")
+    }
 }
 
 impl<'p> Becoming<'p> {
@@ -168,16 +185,12 @@ impl<'p> Becoming<'p> {
     /// The only row of its minidvodb.
     fn alone(&mut self, mut row: TableRow) -> Result<(), Failure> {
         let is_refused = self.preparing.not_taken.contains_key(&row.minidvodb_id.0);
-        let content = &mut row.content;
-        let is_like_last = |(host, path, ..): &mut (SmolStr, String, SmolStr, Place)| {
-            (&*host, &*path) == (&content.host, &content.path)
-                && matches!(content.state.as_str(), "new" | "full")
-        };
-        let Some(last) = self.last.take_if(|last| !is_refused && is_like_last(last)) else {
+        // It is put back at once: the place cannot be lent while all of this is changed.
+        let Some(last) = self.last.take_if(|last| !is_refused && last.is_where(&row.content)) else {
             return self.together(vec![row]);
         };
-        content.host.clone_from(&last.2);
-        self.adopt(&row, &last.3)?;
+        row.content.host.clone_from(&last.host);
+        self.adopt(&row, &last.place)?;
         self.last = Some(last);
         self.ready.rows.push(row);
         Ok(())
@@ -219,11 +232,11 @@ impl<'p> Becoming<'p> {
     fn meet(&mut self, row: TableRow, place: Place) -> Result<(), Failure> {
         self.adopt(&row, &place)?;
         let came = self.ready.rows.iter().rev().find(|came| came.id == row.id).unwrap_or(&row);
-        let (host, path) = (came.content.host.clone(), came.content.path.clone());
-        if !self.ready.hosts.iter().any(|met| met.host == host) {
-            self.ready.hosts.push(Met { host: host.clone(), place: place.clone() });
+        let from = (came.content.host.clone(), came.content.path.clone());
+        if !self.ready.hosts.iter().any(|met| met.host == from.0) {
+            self.ready.hosts.push(Met { host: from.0.clone(), place: place.clone() });
         }
-        self.last = Some((host, path, row.content.host, place));
+        self.last = Some(Led { from, host: row.content.host, place });
         Ok(())
     }
 
@@ -233,7 +246,8 @@ impl<'p> Becoming<'p> {
         let Some(of) = self.preparing.minidvodb(row.minidvodb_id) else { return Ok(()) };
         let copy = merge::adopt(id, of, place, &row.content, now);
         if self.ready.adopted.last().is_none_or(|last| last.len() >= ADOPTED_AT_ONCE) {
-            self.ready.adopted.push(Adopted::with_room_for(ADOPTED_AT_ONCE));
+            let room = self.ready.rows.capacity().min(ADOPTED_AT_ONCE);
+            self.ready.adopted.push(Adopted::with_room_for(room));
         }
         if let Some(adopted) = self.ready.adopted.last_mut() {
             adopted.add(&copy, row)?;
@@ -247,7 +261,7 @@ impl<'p> Becoming<'p> {
 mod tests {
     use super::*;
     use crate::ledger::Ledger;
-    use crate::model::{AbsolutePath, Content, MinidvodbState};
+    use crate::model::{AbsolutePath, MinidvodbState};
 
     fn minidvodb(id: u64) -> Minidvodb {
         Minidvodb {

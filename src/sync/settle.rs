@@ -119,7 +119,7 @@ fn note_all(ledger: &Ledger, to_note: &Receiver<Written>) -> Result<Vec<String>>
     Ok(news)
 }
 
-/// Looks what there is to write of minidvodbs whose copies have met no row yet, if there is no row there, either:
+/// Makes ready what there is to write of minidvodbs whose copies have met no row yet, if there is no row there, either:
 /// that costs more than all else which is done while their rows are locked. A copy that changes meanwhile stays one
 /// that the database does not have as it is here.
 fn foresee(ledger: &Ledger, minidvodbs: &[u64], sender: &SyncSender<Result<Option<Inserts>>>) {
@@ -529,7 +529,10 @@ fn insert(
     written: &mut Written,
     report: &mut Report,
 ) -> Result<(), Stopped> {
-    let first = lines.map_or(Ok(None), |lines| database.load_all(lines))?;
+    let first = match lines {
+        Some(lines) => database.load_all(lines)?,
+        None => None,
+    };
     if let Some(first) = first {
         written.rows.extend(ids_of(database, first, writes)?);
         return Ok(());

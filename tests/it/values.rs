@@ -359,6 +359,36 @@ fn a_server_that_takes_no_lines_gets_many_rows_all_the_same() {
     site.expect_in_step();
 }
 
+/// Pushes many rows to a server with these options, and tells whether the numbers of the rows were read back.
+fn reads_numbers_back(extra: &[&str]) -> bool {
+    let extra = extra.iter().map(|&option| option.to_owned()).collect();
+    let site = Site::of(World::new(), Ipp::own(MariaDbOptions { extra, ..MariaDbOptions::default() }));
+    site.add_bare(1, MANY);
+    site.add_target();
+    let proxy = site.add_proxy();
+    site.queue();
+    let said = proxy.statements();
+    assert_eq!(count(&said, "LOAD"), 1, "{said:#?}");
+    site.expect_in_step();
+    // Each copy knows which row is its own.
+    site.ipp.change(77, "localhost", "dtime = 2");
+    let ran = site.ok(&["sync"]);
+    assert!(ran.stdout.contains("1 changed here"), "{}", ran.stdout);
+    site.expect_in_step();
+    said.iter()
+        .any(|said| said.starts_with("SELECT c.minidvodbcopy_id, c.minidvodb_id, c.destination_host FROM"))
+}
+
+#[test]
+fn rows_that_are_numbered_one_by_one_are_not_read_back() {
+    assert!(!reads_numbers_back(&[]));
+}
+
+#[test]
+fn where_a_server_numbers_rows_in_steps_their_numbers_are_read_back() {
+    assert!(reads_numbers_back(&["--auto-increment-increment=3", "--auto-increment-offset=2"]));
+}
+
 #[test]
 fn a_row_that_is_refused_hinders_no_other_of_many() {
     let site = many();

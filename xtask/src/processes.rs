@@ -23,6 +23,30 @@ pub fn cpu_seconds(pid: u32) -> io::Result<f64> {
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// Seconds of all processors together since the machine came up.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    /// In which they worked for somebody.
+    pub busy_s: f64,
+    /// In which they had nothing to do, or waited for a disk.
+    pub idle_s: f64,
+}
+
+/// What the processors have done so far.
+///
+/// # Errors
+/// When /proc/stat cannot be read, or has no line for all of them.
+pub fn cores() -> io::Result<Cores> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+    let all = all.ok_or_else(|| io::Error::other("/proc/stat has no line for all processors"))?;
+    // user, nice, system, idle, iowait, irq, softirq (proc(5)).
+    let ticks: Vec<u64> = all.split_whitespace().take(7).filter_map(|field| field.parse().ok()).collect();
+    let seconds = |ticks: u64| ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    Ok(Cores { busy_s: seconds(ticks.iter().sum::<u64>() - idle), idle_s: seconds(idle) })
+}
+
 /// Children, grandchildren and so on of the process, parents before their children.
 #[must_use]
 pub fn descendants(pid: u32) -> Vec<u32> {
@@ -133,6 +157,16 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn the_processors_are_seen_at_work() {
+        let before = cores().unwrap();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(300) {}
+        let after = cores().unwrap();
+        assert!(after.busy_s - before.busy_s > 0.05, "{before:?}, {after:?}");
+        assert!(after.idle_s >= before.idle_s && after.idle_s > 0.0, "{before:?}, {after:?}");
+    }
 
     #[test]
     fn descendants_are_found_signalled_and_gone() {

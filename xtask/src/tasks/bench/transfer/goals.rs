@@ -46,6 +46,10 @@ pub(super) fn of(tree: Tree, link: Link) -> Vec<Goal> {
     if tree != Tree::Recopy {
         goals.push(Goal { ours: Method::Quick, against: Against::FastestPeer, at_most: 1.05 });
     }
+    if tree == Tree::Recopy {
+        // What looks for all that differs must read all.
+        goals.push(against(Method::Default, Method::RsyncChecksum, 1.1));
+    }
     if tree != Tree::Recopy && link == Link::Loopback {
         goals.push(against(Method::Quick, Method::TarGcmThenFlush, 1.05));
     }

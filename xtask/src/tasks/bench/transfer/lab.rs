@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use camino::{Utf8Path, Utf8PathBuf};
 use xtask::dvo::Made;
+use xtask::processes;
 use xtask::slow_link::SlowLink;
 use xtask::slow_link::delay_line::Wire;
 use xtask::sshd::{Sshd, SshdOptions};
@@ -132,6 +133,7 @@ impl Lab {
         let usual = || route.rsync("-a", Cipher::Usual);
         let mut commands = match method {
             Method::Rsync => vec![usual()],
+            Method::RsyncChecksum => vec![route.rsync("-ac", Cipher::Usual)],
             Method::Predecessor => vec![route.rsync("-rvuaq", Cipher::Usual)],
             Method::RsyncGcm => vec![route.rsync("-a", Cipher::Fast)],
             Method::Fpsync => vec![route.fpsync(made)],
@@ -215,7 +217,7 @@ impl Lab {
     /// Times the commands together.
     fn clock(&self, commands: &mut [Command]) -> anyhow::Result<Outcome> {
         self.settle()?;
-        let before_s = self.sshd.cpu_seconds()?;
+        let (before_s, cores_before) = (self.sshd.cpu_seconds()?, processes::cores()?);
         let mut total = Sample::default();
         for command in commands {
             let Some(sample) = time_at_most(command, 0, self.options.patience)? else {
@@ -226,6 +228,7 @@ impl Lab {
             total.cpu_s += sample.cpu_s;
             total.peak_bytes = total.peak_bytes.max(sample.peak_bytes);
         }
+        let cores = processes::cores()?;
         ensure!(
             self.sshd.wait_until_idle(Duration::from_secs(10)),
             "a connection is still open after the copy"
@@ -234,6 +237,8 @@ impl Lab {
             wall_s: total.wall_s,
             here_cpu_s: total.cpu_s,
             there_cpu_s: self.sshd.cpu_seconds()? - before_s,
+            busy_s: cores.busy_s - cores_before.busy_s,
+            idle_s: cores.idle_s - cores_before.idle_s,
             peak_bytes: total.peak_bytes,
         }))
     }

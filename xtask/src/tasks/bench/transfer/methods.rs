@@ -19,6 +19,7 @@ pub(super) enum Method {
     RsyncThenCompare,
     RsyncThenFlush,
     TarGcmThenFlush,
+    RsyncChecksum,
     Cp,
     Channel,
 }
@@ -31,14 +32,14 @@ pub(super) enum Role {
     /// What others would use.
     Peer,
     Ours,
-    /// The yardstick with what a pass does besides: read everything back, or wait for the disk.
+    /// The yardstick, or the fastest peer, with what a pass does besides: read everything, or wait for the disk.
     Companion,
     /// What no copy over ssh can be faster than.
     Limit,
 }
 
 impl Method {
-    const ALL: [Method; 14] = [
+    const ALL: [Method; 15] = [
         Method::Rsync,
         Method::Predecessor,
         Method::RsyncGcm,
@@ -51,6 +52,7 @@ impl Method {
         Method::RsyncThenCompare,
         Method::RsyncThenFlush,
         Method::TarGcmThenFlush,
+        Method::RsyncChecksum,
         Method::Cp,
         Method::Channel,
     ];
@@ -65,10 +67,11 @@ impl Method {
     }
 
     /// Those that take part with this tree over this link: a second copy is nothing for what sends all again in
-    /// any case, and a local copy knows no link.
+    /// any case, only in a second one can rsync find sums that are equal, and a local copy knows no link.
     pub(super) fn all_for(tree: Tree, link: Link) -> Vec<Method> {
         let takes_part = |method: &Method| match (tree, method) {
             (Tree::Recopy, Method::Tar | Method::TarGcm | Method::RsyncGcm) => false,
+            (_, Method::RsyncChecksum) => tree == Tree::Recopy,
             (Tree::Recopy, _) => !matches!(method.role(), Role::Companion | Role::Limit),
             (_, Method::RsyncThenCompare | Method::RsyncThenFlush | Method::TarGcmThenFlush | Method::Cp) => {
                 link == Link::Loopback
@@ -92,6 +95,7 @@ impl Method {
             Method::RsyncThenCompare => "`rsync -a`, then `rsync -anc`",
             Method::RsyncThenFlush => "`rsync -a`, then `sync -f` there",
             Method::TarGcmThenFlush => "tar over ssh, aes128-gcm, then `sync -f` there",
+            Method::RsyncChecksum => "`rsync -a --checksum`",
             Method::Cp => "limit: `cp -a`, no ssh",
             Method::Channel => "limit: as many zeros through ssh",
         }
@@ -107,7 +111,10 @@ impl Method {
             | Method::Tar
             | Method::TarGcm => Role::Peer,
             Method::Quick | Method::Default => Role::Ours,
-            Method::RsyncThenCompare | Method::RsyncThenFlush | Method::TarGcmThenFlush => Role::Companion,
+            Method::RsyncThenCompare
+            | Method::RsyncThenFlush
+            | Method::TarGcmThenFlush
+            | Method::RsyncChecksum => Role::Companion,
             Method::Cp | Method::Channel => Role::Limit,
         }
     }
@@ -148,7 +155,8 @@ mod tests {
                 Method::Fpsync,
                 Method::Rclone,
                 Method::Quick,
-                Method::Default
+                Method::Default,
+                Method::RsyncChecksum
             ]
         );
     }

@@ -14,6 +14,9 @@ pub(super) struct Measured {
     pub(super) wall_s: f64,
     pub(super) here_cpu_s: f64,
     pub(super) there_cpu_s: f64,
+    /// What all processors together worked, for whomever, and did not work.
+    pub(super) busy_s: f64,
+    pub(super) idle_s: f64,
     /// Of the largest of the processes here.
     pub(super) peak_bytes: u64,
 }
