@@ -375,9 +375,11 @@ fn reads_numbers_back(extra: &[&str]) -> bool {
     let ran = site.ok(&["sync"]);
     assert!(ran.stdout.contains("1 changed here"), "{}", ran.stdout);
     site.expect_in_step();
-    said.iter()
-        .any(|said| said.starts_with("SELECT c.minidvodbcopy_id, c.minidvodb_id, c.destination_host FROM"))
+    count(&said, READ_BACK) > 0
 }
+
+/// How the statement begins that reads the numbers of new rows back.
+const READ_BACK: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.destination_host FROM";
 
 #[test]
 fn rows_that_are_numbered_one_by_one_are_not_read_back() {
@@ -387,6 +389,26 @@ fn rows_that_are_numbered_one_by_one_are_not_read_back() {
 #[test]
 fn where_a_server_numbers_rows_in_steps_their_numbers_are_read_back() {
     assert!(reads_numbers_back(&["--auto-increment-increment=3", "--auto-increment-offset=2"]));
+}
+
+#[test]
+fn rows_that_become_others_there_are_not_taken_for_those_that_went() {
+    let site = many();
+    let proxy = site.add_proxy();
+    // As many rows as went have the numbers that are expected.
+    site.ipp.sql(
+        "CREATE TRIGGER loud BEFORE INSERT ON minidvodbCopy FOR EACH ROW
+         SET NEW.destination_host = UPPER(NEW.destination_host)",
+    );
+    site.queue();
+    assert_eq!(count(&proxy.statements(), READ_BACK), 1, "{:#?}", proxy.statements());
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), MANY);
+    site.ok(&["sync"]);
+    site.ipp.change(77, "LOCALHOST", "dtime = 2");
+    let ran = site.ok(&["sync"]);
+    assert!(ran.stdout.contains("1 changed here"), "{}", ran.stdout);
+    assert_eq!(site.ipp.number("SELECT COUNT(*) FROM minidvodbCopy"), MANY);
+    assert_eq!(site.conflicts(), 0, "{:#?}", site.log());
 }
 
 #[test]
@@ -412,11 +434,21 @@ fn nothing_is_cut_where_a_column_is_too_narrow_for_many_rows() {
 
 #[test]
 fn what_goes_in_many_rows_is_what_had_come_value_by_value() {
+    come_and_go(r#"'/it''s "é€" \0'"#, "utf8mb4");
+}
+
+#[test]
+fn what_goes_in_plain_characters_is_what_had_come_value_by_value() {
+    come_and_go(r#"'/it''s "e" \0'"#, "latin1");
+}
+
+/// Takes in rows with odd values, among them such a path, and sends them to another database in these characters.
+fn come_and_go(path: &str, characters: &str) {
     let site = Site::new();
     site.add_bare(1, MANY);
     site.add_bare_copies(1, MANY - 50, "ipp022", "full");
     site.add_target();
-    let paths = [r"'/a\nb\tc\N'", r"'/\'", r"'/NULL'", r#"'/it''s "é€" \0'"#, "'/#--;%_'", "'/ a  b'"];
+    let paths = [r"'/a\nb\tc\N'", r"'/\'", r"'/NULL'", path, "'/#--;%_'", "'/ a  b'"];
     let dtimes = ["NULL", "0.1", "1e-45", "3.4028234e38", "-1.17549435e-38", "16777217", "123456.789"];
     let epochs = ["'1970-01-01 00:00:01'", "'2038-01-19 03:14:07'", "'2024-02-29 23:59:59'"];
     let faults = ["0", "32767", "-32768", "12"];
@@ -450,6 +482,8 @@ fn what_goes_in_many_rows_is_what_had_come_value_by_value() {
     let said = proxy.statements();
     let counted = ["LOAD", "INSERT", "ROLLBACK TO"].map(|verb| count(&said, verb));
     assert_eq!(counted, [1, 0, 0], "{said:#?}");
+    let in_these = format!("CHARACTER SET {characters} ");
+    assert!(said.iter().any(|said| said.starts_with("LOAD") && said.contains(&in_these)), "{said:#?}");
     assert_eq!(copies(&site.ipp), came);
     site.expect_at_rest();
 }
