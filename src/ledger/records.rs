@@ -187,7 +187,7 @@ fn verified(word: &str) -> Result<Verified, String> {
 
 /// A text of a record that is borrowed from the bytes that it was read from, if it lies there as it is: serde makes a
 /// plain [`Cow`] a text of its own.
-#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[derive(Default, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
