@@ -184,8 +184,9 @@ fn check_hostile(tool: &str, script: &str) {
     }
     assert!(!world.there().join("ThreePi.1").exists(), "{what}");
     world.sshd().restart_with(&[]).unwrap();
-    world.run(&["revert", "--all"]);
-    world.ok(&["copy", "ThreePi", "ipp0222", world.there().as_str()]);
+    let reverted = world.run(&["revert", "--all"]);
+    let copied = world.ok(&["copy", "ThreePi", "ipp0222", world.there().as_str()]);
+    assert!(world.there().join("ThreePi.1").exists(), "{what}: {reverted:?} {copied:?} {}", world.file_log());
     world.expect_arrived("ThreePi.1");
 }
 
