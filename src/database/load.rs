@@ -10,7 +10,7 @@ use std::io::Write as _;
 use mysql::LocalInfileHandler;
 use mysql::prelude::Queryable as _;
 
-use super::read::{PRIME, weighed};
+use super::read::{count_and_sum, reduced};
 use super::text::weight;
 use super::values::{Columns, line_of};
 use super::{Database, Trouble};
@@ -130,15 +130,13 @@ impl Database {
         rows: &[(MinidvodbId, &Content)],
     ) -> Result<bool, Trouble> {
         let end = first.saturating_add(rows.len() as u64);
-        let here: u128 = (first..end).zip(rows).map(|(id, row)| u128::from(weight_of(id, row))).sum();
-        let here = u64::try_from(here % u128::from(PRIME)).unwrap_or_default();
+        let here = (first..end).zip(rows).map(|(id, row)| u128::from(weight_of(id, row))).sum();
         let query = format!(
-            "SELECT COUNT(*), CAST(MOD(SUM({}), {PRIME}) AS UNSIGNED) FROM minidvodbCopy \
-             WHERE minidvodbcopy_id >= ? AND minidvodbcopy_id < ?",
-            weighed("minidvodbcopy_id", NUMBERED)
+            "SELECT {} FROM minidvodbCopy WHERE minidvodbcopy_id >= ? AND minidvodbcopy_id < ?",
+            count_and_sum("minidvodbcopy_id", NUMBERED)
         );
         let Some(there) = self.conn.exec_first(query, (first, end))? else { return Ok(false) };
         let mut there = Columns::of(there);
-        Ok((there.natural()?, there.natural()?) == (rows.len() as u64, here))
+        Ok((there.natural()?, there.natural()?) == (rows.len() as u64, reduced(here)))
     }
 }

@@ -39,7 +39,17 @@ const COPY: &str = "SELECT c.minidvodbcopy_id, c.minidvodb_id, c.minidvodb_rsync
                     c.state, c.epoch, c.dtime FROM minidvodbCopy c";
 
 /// Sums are taken modulo this prime, the largest below 2^63.
-pub(super) const PRIME: u64 = 9_223_372_036_854_775_783;
+const PRIME: u64 = 9_223_372_036_854_775_783;
+
+/// A sum as it is kept.
+pub(super) fn reduced(sum: u128) -> u64 {
+    u64::try_from(sum % u128::from(PRIME)).unwrap_or_default()
+}
+
+/// The number of rows, and their sum as it is kept.
+pub(super) fn count_and_sum(id: &str, columns: &str) -> String {
+    format!("COUNT(*), CAST(MOD(SUM({}), {PRIME}) AS UNSIGNED)", weighed(id, columns))
+}
 
 /// What a row weighs is made of this.
 pub(super) fn text_of(columns: &str) -> String {
@@ -119,9 +129,9 @@ impl Database {
         let mut buckets = Buckets::new();
         for (table, (name, id, columns)) in (0..).zip(SUMMED) {
             let query = format!(
-                "SELECT IF(minidvodb_id < 1, NULL, minidvodb_id DIV {BUCKET_IDS}), COUNT(*), CAST(MOD(SUM({}), {PRIME}) AS UNSIGNED) \
+                "SELECT IF(minidvodb_id < 1, NULL, minidvodb_id DIV {BUCKET_IDS}), {} \
                  FROM {name} GROUP BY 1 ORDER BY NULL",
-                weighed(id, columns)
+                count_and_sum(id, columns)
             );
             for row in self.conn.exec_iter(query, ())? {
                 let mut columns = Columns::of(row?);

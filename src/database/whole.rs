@@ -11,7 +11,7 @@ use mysql::Params;
 use mysql::prelude::Queryable as _;
 
 use super::connect::REST_MAX_S;
-use super::read::{OwnedRun, PRIME, SUMMED, copy_of, listed, text_of, texts, weighed};
+use super::read::{OwnedRun, SUMMED, copy_of, listed, reduced, text_of, texts, weighed};
 use super::text::{copy_in, first_number, run_in, second_number, weight};
 use super::values::Columns;
 use super::{Database, RunRow, Trouble};
@@ -83,8 +83,7 @@ impl Sums {
 
     fn into_buckets(mut self) -> Buckets {
         self.gather();
-        let small = |sum: u128| u64::try_from(sum % u128::from(PRIME)).unwrap_or_default();
-        self.all.into_iter().map(|(key, sum)| (key, (sum.count, small(sum.weight)))).collect()
+        self.all.into_iter().map(|(key, sum)| (key, (sum.count, reduced(sum.weight)))).collect()
     }
 }
 

@@ -317,7 +317,16 @@ const MANY: u64 = 700;
 
 /// A site with so many minidvodbs, and a target.
 fn many() -> Site {
-    let site = Site::new();
+    with_many(Site::new())
+}
+
+/// The same with a server of its own that has these options.
+fn many_on(options: &[&str]) -> Site {
+    let extra = options.iter().map(|&option| option.to_owned()).collect();
+    with_many(Site::of(World::new(), Ipp::own(MariaDbOptions { extra, ..MariaDbOptions::default() })))
+}
+
+fn with_many(site: Site) -> Site {
     site.add_bare(1, MANY);
     site.add_target();
     site
@@ -347,10 +356,7 @@ fn expect_all_refused_until_it_is_wide(site: &Site, ran: &Ran) {
 
 #[test]
 fn a_server_that_takes_no_lines_gets_many_rows_all_the_same() {
-    let extra = vec!["--local-infile=0".to_owned()];
-    let site = Site::of(World::new(), Ipp::own(MariaDbOptions { extra, ..MariaDbOptions::default() }));
-    site.add_bare(1, MANY);
-    site.add_target();
+    let site = many_on(&["--local-infile=0"]);
     let proxy = site.add_proxy();
     site.queue();
     let said = proxy.statements();
@@ -360,11 +366,8 @@ fn a_server_that_takes_no_lines_gets_many_rows_all_the_same() {
 }
 
 /// Pushes many rows to a server with these options, and tells whether the numbers of the rows were read back.
-fn reads_numbers_back(extra: &[&str]) -> bool {
-    let extra = extra.iter().map(|&option| option.to_owned()).collect();
-    let site = Site::of(World::new(), Ipp::own(MariaDbOptions { extra, ..MariaDbOptions::default() }));
-    site.add_bare(1, MANY);
-    site.add_target();
+fn reads_numbers_back(options: &[&str]) -> bool {
+    let site = many_on(options);
     let proxy = site.add_proxy();
     site.queue();
     let said = proxy.statements();
