@@ -4,7 +4,7 @@
 //! Invariant: nothing in it is deleted or overwritten. What could never become equal to the source is a fault
 //! before anything is sent; what it lacks is sent; and it counts as full only when every checksum agrees.
 
-use super::attempt::{Finished, Run, flush_patience};
+use super::attempt::{Again, Finished, Run, flush_patience};
 use crate::faults::{Fault, Met, Scope};
 use crate::model::{Minidvodb, Phase, Verified, staging_path};
 use crate::transfer::destination::{self, Identity, View};
@@ -29,7 +29,7 @@ impl Run<'_, '_> {
         let removed = destination::remove_staging(connection, &temporary, &self.ledger_id, setting, watch);
         let checksums = adopted?;
         removed?;
-        self.expect_unchanged(minidvodb, source)?;
+        self.expect_unchanged(minidvodb, source, Again::begin(minidvodb, &self.roots))?;
         manifest::write(&self.context().state_dir, &self.ledger_id, &self.copy, source, &checksums)?;
         self.enter(Phase::Flushing);
         destination::flush_published(

@@ -3,6 +3,7 @@
 //! Invariants: the ledger says *publishing*, with the folder's device and inode, before the rename, and *full*
 //! only after it; whatever ends an attempt is recorded with the phase it had reached.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::standing::Proof;
@@ -66,6 +67,40 @@ struct Sent {
     is_exact: bool,
 }
 
+/// What was sent was found to be as it should.
+struct Believed {
+    how: Verified,
+    /// The checksums of the files, where they are known.
+    checksums: Checksums,
+    /// Whether the source's files were read for that.
+    has_read_source: bool,
+}
+
+impl Believed {
+    fn new(how: Verified, checksums: Checksums) -> Self {
+        Self { how, checksums, has_read_source: false }
+    }
+}
+
+/// The source being read once more, beside whatever else is done.
+pub(super) struct Again(Option<JoinHandle<Result<Source, Met>>>);
+
+impl Again {
+    pub(super) fn begin(minidvodb: Option<&Minidvodb>, roots: &Roots) -> Self {
+        let (path, roots) = (minidvodb.map(|minidvodb| minidvodb.path.clone()), roots.clone());
+        Self(path.map(|path| std::thread::spawn(move || Source::read(&path, &roots))))
+    }
+
+    /// The source as it is now; none where the minidvodb is not in the list.
+    fn end(self) -> Option<Result<Source, Met>> {
+        self.0.map(|reading| reading.join().unwrap_or_else(|_| Err(unexpected_end_of_reading())))
+    }
+}
+
+fn unexpected_end_of_reading() -> Met {
+    Met::new(Fault::SourceUnreadable, "reading the source failed in an unexpected way")
+}
+
 /// An attempt under way.
 pub(super) struct Run<'a, 'p> {
     pub(super) pass: &'a mut Pass<'p>,
@@ -74,7 +109,7 @@ pub(super) struct Run<'a, 'p> {
     pub(super) attempt: Attempt,
     pub(super) ledger_id: String,
     /// Where minidvodbs may be copied from.
-    roots: Roots,
+    pub(super) roots: Roots,
     pub(super) watch: Watch,
     began: Instant,
     /// What is still to be sent, in bytes of files.
@@ -286,13 +321,16 @@ impl<'p> Run<'_, 'p> {
         let lies_there = self.judge_space(&mut connection, &view, &source, &partial_name, old)?;
         let sent = self.send(&mut connection, &view, &source, &partial_name, &lies_there)?;
         let staged = sent.staged;
-        let (how, checksums) = self.verify(&mut connection, &view, &source, sent)?;
-        // The destination's disk is still writing.
-        self.expect_unchanged(minidvodb, &source)?;
-        manifest::write(&self.context().state_dir, &self.ledger_id, &self.copy, &source, &checksums)?;
+        // The destination is busy with what it has, reading it back and writing it to its disk.
+        let again = Again::begin(minidvodb, &self.roots);
+        let verified = self.verify(&mut connection, &view, &source, sent)?;
+        let again = if verified.has_read_source { Again::begin(minidvodb, &self.roots) } else { again };
+        self.expect_unchanged(minidvodb, &source, again)?;
+        let state_dir = &self.context().state_dir;
+        manifest::write(state_dir, &self.ledger_id, &self.copy, &source, &verified.checksums)?;
         self.enter(Phase::Flushing);
         self.expect_flushed(&mut connection, &source)?;
-        self.publish(connection, &view, staged, how)
+        self.publish(connection, &view, staged, verified.how)
     }
 
     /// The connection is made while the source is read.
@@ -318,9 +356,7 @@ impl<'p> Run<'_, 'p> {
             if connection.is_ok() && !reading.is_finished() {
                 self.enter(Phase::Sizing);
             }
-            let source = reading.join().unwrap_or_else(|_| {
-                Err(Met::new(Fault::SourceUnreadable, "reading the source failed in an unexpected way"))
-            });
+            let source = reading.join().unwrap_or_else(|_| Err(unexpected_end_of_reading()));
             (connection, source)
         });
         if self.attempt.phase == Phase::Sizing {
@@ -508,6 +544,7 @@ impl<'p> Run<'_, 'p> {
             to: job.to,
             folder,
             streams_max: self.served.target.streams,
+            is_read_back: job.source.is_on_own_disk() && self.served.target.verify == Verify::Checksum,
         };
         let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
         let streamed = stream::send(connection, &parcel, &context.setting, &self.watch, |outlook| {
@@ -583,10 +620,15 @@ impl<'p> Run<'_, 'p> {
         view: &View,
         source: &Source,
         mut sent: Sent,
-    ) -> Result<(Verified, Checksums), Halt> {
+    ) -> Result<Believed, Halt> {
         let how = verification(self.served.target.verify, sent.is_at_once);
         let folder = destination::staging_folder(self.place());
-        self.enter_with(Phase::Verifying, if how == Verify::Quick { 0 } else { source.bytes() });
+        let to_read_bytes = match how {
+            Verify::Quick => 0,
+            Verify::Checksum if sent.is_exact => readback::unread_bytes(source, &sent.checksums),
+            Verify::Checksum => source.bytes(),
+        };
+        self.enter_with(Phase::Verifying, to_read_bytes);
         // rsync's comparison has its own way with names such as `a[b]c`: the shell takes them as they are.
         let needs_list = how == Verify::Quick || rsync::has_wildcard(&view.below(&folder));
         if needs_list && !sent.is_exact {
@@ -598,15 +640,20 @@ impl<'p> Run<'_, 'p> {
         }
         destination::begin_flush(connection, view, self.place(), sent.flusher.take())?;
         if how == Verify::Quick {
-            return Ok((Verified::Quick, sent.checksums));
+            return Ok(Believed::new(Verified::Quick, sent.checksums));
         }
-        if sent.is_exact && self.is_read_back(connection, &view.below(&folder), source, &sent)? {
-            return Ok((Verified::Checksum, sent.checksums));
+        if sent.is_exact {
+            if self.is_read_back(connection, &view.below(&folder), source, &sent)? {
+                return Ok(Believed::new(Verified::Checksum, sent.checksums));
+            }
+            self.enter_with(Phase::Verifying, source.bytes());
         }
         // The comparison makes them anew.
         drop(sent.checksums);
         match self.compare(connection, source, &view.below(&folder))? {
-            Compared::Equal(checksums) => Ok((Verified::Checksum, checksums)),
+            Compared::Equal(checksums) => {
+                Ok(Believed { has_read_source: true, ..Believed::new(Verified::Checksum, checksums) })
+            }
             Compared::Different(what) => {
                 // The flush that was begun tells of a folder that is gone, too; its answer is the next one.
                 let _ = destination::flushed(connection, flush_patience(source.bytes()), &self.watch);
@@ -665,6 +712,7 @@ impl<'p> Run<'_, 'p> {
         &self,
         minidvodb: Option<&Minidvodb>,
         source: &Source,
+        again: Again,
     ) -> Result<(), Halt> {
         let now = self.context().ledger.read(|ledger| ledger.minidvodb(self.copy.minidvodb_id))?;
         if now.as_ref() != minidvodb {
@@ -672,8 +720,7 @@ impl<'p> Run<'_, 'p> {
             return Err(Halt::fault(Fault::SourceChanged, message));
         }
         // The path itself may lead elsewhere now.
-        let again = minidvodb.map(|minidvodb| Source::read(&minidvodb.path, &self.roots));
-        match again {
+        match again.end() {
             Some(Ok(again)) if again == *source => Ok(()),
             Some(Ok(again)) => {
                 let changed = source.changed_in(&again, 5).join(", ");

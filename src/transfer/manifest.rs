@@ -123,7 +123,7 @@ pub fn write(
 
 fn line_of(entry: &Entry, checksums: &Checksums) -> String {
     let kind = letter(entry.kind);
-    let checksum = checksums.by_path.get(&entry.path).map_or("-", String::as_str);
+    let checksum = checksums.by_path.get(&entry.path).map_or("-", |sum| sum.hex.as_str());
     let (second, nano) = entry.mtime;
     format!("{kind}\t{}\t{second}.{nano:09}\t{checksum}\t{}\n", entry.size, escape(&entry.path))
 }

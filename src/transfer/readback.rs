@@ -1,9 +1,9 @@
 //! Reading back what was sent: the host makes the checksum of every file that it has, and each is compared with that
 //! of the bytes that went out. The source need not be read again for that.
 //!
-//! Invariant: every file of the source has been read back, and equal, but for those that rsync itself has read there
-//! a moment ago and found equal; and the source lies where no other machine writes unseen. In any doubt it does not
-//! count, and rsync's own comparison of both sides has the word.
+//! Invariant: every file of the source has been read back, and equal, but for those that were read there before, since
+//! they had arrived or by rsync as it found them equal; and the source lies where no other machine writes unseen. In any
+//! doubt it does not count, and rsync's own comparison of both sides has the word.
 
 use std::collections::HashSet;
 
@@ -39,16 +39,15 @@ impl<'a> Expected<'a> {
         self.source.entries.iter().filter(|entry| entry.kind == Kind::File)
     }
 
-    /// The files that rsync has not read there already.
+    /// The files that have not been read there already.
     fn unread(&self) -> impl Iterator<Item = &'a Entry> {
-        let found = &self.checksums.found;
-        self.files().filter(|file| !found.contains(&file.path))
+        unread(self.source, self.checksums)
     }
 
     /// Makes the checksums of those files, or of all, where they are many or have names that no list can hold.
     fn script(&self) -> String {
         let some: Option<Vec<&str>> =
-            match self.checksums.found.is_empty() || self.unread().nth(LISTED_MAX).is_some() {
+            match self.unread().count() == self.files().count() || self.unread().nth(LISTED_MAX).is_some() {
                 true => None,
                 false => self.unread().map(|file| str::from_utf8(&file.path).ok()).collect(),
             };
@@ -59,6 +58,16 @@ impl<'a> Expected<'a> {
             rsync::checksums_script(Some(&self.checksums.algorithm), some.as_deref())
         )
     }
+}
+
+/// So many bytes of the source's files have not been read back yet.
+pub fn unread_bytes(source: &Source, checksums: &Checksums) -> u64 {
+    unread(source, checksums).map(|file| file.size).sum()
+}
+
+fn unread<'a>(source: &'a Source, checksums: &Checksums) -> impl Iterator<Item = &'a Entry> {
+    let is_there = |file: &&Entry| checksums.by_path.get(&file.path).is_some_and(|sum| sum.is_there);
+    source.entries.iter().filter(move |entry| entry.kind == Kind::File && !is_there(entry))
 }
 
 /// Whether the host has read back every file as it was sent; `progress` is told how far it is. Where it cannot say,
@@ -116,8 +125,8 @@ impl<'a> Comparison<'a> {
         self.has_ended = parse_end(line) == Some(0);
         let Some(item) = parse_item(line) else { return };
         let Some((path, sent)) = self.expected.checksums.by_path.get_key_value(&item.path) else { return };
-        if item.checksum.as_ref() == Some(sent) && !item.is_unread() {
-            if !self.expected.checksums.found.contains(path) {
+        if item.checksum.as_ref() == Some(&sent.hex) && !item.is_unread() {
+            if !sent.is_there {
                 self.equal.insert(path);
             }
         } else {
@@ -141,6 +150,7 @@ mod tests {
 
     use super::*;
     use crate::model::AbsolutePath;
+    use crate::transfer::rsync::Checksum;
     use crate::transfer::source::Roots;
 
     fn make(top: &Path) {
@@ -167,7 +177,8 @@ mod tests {
         for file in source.entries.iter().filter(|entry| entry.kind == Kind::File) {
             let name = std::ffi::OsStr::new(std::str::from_utf8(&file.path).unwrap());
             let sum = xxhash_rust::xxh3::xxh3_128(&fs::read(here.path().join(name)).unwrap());
-            checksums.by_path.insert(file.path.clone(), format!("{sum:032x}"));
+            let checksum = Checksum { hex: format!("{sum:032x}"), is_there: false };
+            checksums.by_path.insert(file.path.clone(), checksum);
         }
         also(&mut checksums);
         let meta = fs::metadata(there.path()).unwrap();
@@ -205,7 +216,11 @@ mod tests {
 
     #[test]
     fn what_rsync_has_found_there_is_not_read_again_and_all_else_is() {
-        let found = |sums: &mut Checksums| sums.found.extend([&b"Images.dat"[..], b"-rf"].map(Box::from));
+        let found = |sums: &mut Checksums| {
+            for path in [&b"Images.dat"[..], b"-rf"] {
+                sums.by_path.get_mut(path).unwrap().is_there = true;
+            }
+        };
         assert!(is_equal(|_| {}, found));
         let damage = |name: &'static str| move |there: &Path| fs::write(there.join(name), "Y").unwrap();
         assert!(is_equal(damage("Images.dat"), found));

@@ -3,7 +3,7 @@
 //! Invariant: `--secluded-args` and absolute paths, so that no name is read as an option, a host, a pattern or
 //! shell code; the comparison lists every thing it compared, and what it did not list does not count as equal.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,11 +37,18 @@ pub(super) const VERSION_MIN_THERE: (u32, u32) = (3, 1);
 pub struct Checksums {
     /// The algorithm's name, such as `xxh128`; empty where rsync did not say.
     pub algorithm: String,
-    /// In hexadecimal, by path below the source.
-    pub by_path: HashMap<Box<[u8]>, String>,
-    /// The files whose content there rsync has read and found to have this checksum, before it linked them or left
-    /// them as they were.
-    pub found: HashSet<Box<[u8]>>,
+    /// By path below the source.
+    pub by_path: HashMap<Box<[u8]>, Checksum>,
+}
+
+/// The checksum of a file.
+#[derive(Debug)]
+pub struct Checksum {
+    /// In hexadecimal.
+    pub hex: String,
+    /// Whether the file has been read at the destination, and has it: since it was sent, or just before rsync linked it
+    /// or left it as it was.
+    pub is_there: bool,
 }
 
 impl Checksums {
@@ -234,11 +241,9 @@ pub fn send(
         } else if let Some(algorithm) = parse_algorithm(line) {
             checksums.algorithm = algorithm;
         } else if let Some(item) = parse_item(line) {
-            if job.manner.compares_content() && item.was_there() {
-                checksums.found.insert(item.path.clone());
-            }
-            if let Some(checksum) = item.checksum {
-                checksums.by_path.insert(item.path, checksum);
+            let is_there = job.manner.compares_content() && item.was_there();
+            if let Some(hex) = item.checksum {
+                checksums.by_path.insert(item.path, Checksum { hex, is_there });
             }
         }
     };
@@ -410,7 +415,7 @@ impl Watchdog {
 
 /// Lines, ended by a newline or a carriage return, of at most [`LINE_MAX_BYTES`]; of a longer one, the
 /// rest is dropped.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Lines {
     line: Vec<u8>,
 }
@@ -496,6 +501,12 @@ impl Item {
         is_same && self.checksum.is_some() && !self.is_unread()
     }
 
+    /// Whether it is a file that rsync has read, and found to have this checksum of 128 bits.
+    pub(super) fn has(&self, checksum: u128) -> bool {
+        let has = |sum: &String| *sum == format!("{checksum:032x}");
+        self.checksum.as_ref().is_some_and(has) && !self.is_unread()
+    }
+
     /// Whether it is a file that rsync could not read, which has a checksum of zeros then.
     pub(super) fn is_unread(&self) -> bool {
         self.checksum.as_ref().is_some_and(|sum| sum.bytes().all(|digit| digit == b'0'))
@@ -571,8 +582,8 @@ impl Comparison {
         let is_unread = item.is_unread();
         if item.is_equal() && !is_unread {
             self.equal += 1;
-            if let Some(checksum) = item.checksum {
-                self.checksums.by_path.insert(item.path, checksum);
+            if let Some(hex) = item.checksum {
+                self.checksums.by_path.insert(item.path, Checksum { hex, is_there: true });
             }
         } else {
             self.different += 1;

@@ -7,6 +7,7 @@
 //! whole, or not at all: what is cut off has not its size. It does not know what a fault is, but for those of the
 //! watch.
 
+mod meanwhile;
 mod one;
 mod packing;
 mod turns;
@@ -20,6 +21,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use tracing::Span;
 
+use self::meanwhile::Reader;
 use self::turns::Turns;
 use self::work::Work;
 use super::destination::Identity;
@@ -45,6 +47,8 @@ pub struct Parcel<'a> {
     pub folder: Identity,
     /// The most streams to send by.
     pub streams_max: u8,
+    /// Whether what has arrived is read back while more goes out.
+    pub is_read_back: bool,
 }
 
 /// What went out.
@@ -145,15 +149,22 @@ pub fn send(
         ends
     });
     let mut streamed = Streamed { bytes: work.sent_bytes(), ..Streamed::default() };
+    let (work, mut there) = (&work, Vec::new());
     let mut halted = None;
     for end in ends {
         match end {
-            Ok((end, checksums)) => {
-                streamed.end = streamed.end.max(end);
-                streamed.checksums.add(checksums);
+            Ok(ended) => {
+                streamed.end = streamed.end.max(ended.end);
+                streamed.checksums.add(ended.checksums);
+                there.extend(ended.there);
             }
             // The first of them is why the others were ended.
             Err(halt) => halted = halted.or(Some(halt)),
+        }
+    }
+    for number in there {
+        if let Some(sum) = streamed.checksums.by_path.get_mut(&work.file(number).path) {
+            sum.is_there = true;
         }
     }
     if streamed.end != End::NotBegun {
@@ -163,10 +174,24 @@ pub fn send(
 }
 
 /// What became of one stream.
-type Ended = Result<(End, Checksums), Halt>;
+#[derive(Debug, Default)]
+struct Ended {
+    end: End,
+    /// Of what went out.
+    checksums: Checksums,
+    /// The numbers of the files that were read back meanwhile, whichever stream they went by, and are as they were sent.
+    there: Vec<usize>,
+}
+
+impl Ended {
+    /// It sent nothing.
+    fn without_files(end: End) -> Self {
+        Self { end, ..Self::default() }
+    }
+}
 
 /// Lets a stream be, and tells what became of it, in any case: somebody waits for that.
-fn report(to: &Sender<Ended>, stream: impl FnOnce() -> Ended) {
+fn report(to: &Sender<Result<Ended, Halt>>, stream: impl FnOnce() -> Result<Ended, Halt>) {
     let ended = catch_unwind(AssertUnwindSafe(stream))
         .unwrap_or_else(|_| Err(Error::bug("a stream ended in an unexpected way").into()));
     // Only a receiver that is gone does not take it.
@@ -179,11 +204,26 @@ fn over_this(
     parcel: &Parcel<'_>,
     setting: &Setting,
     watch: &Watch,
-) -> Ended {
-    match one::begin(connection, parcel, setting, watch)? {
-        Ok(ready) => one::send(connection, ready, work, true, setting, watch),
-        Err(end) => Ok((end, Checksums::default())),
-    }
+) -> Result<Ended, Halt> {
+    let ready = match one::begin(connection, parcel, setting, watch)? {
+        Ok(ready) => ready,
+        Err(end) => return Ok(Ended::without_files(end)),
+    };
+    let reader = match parcel.is_read_back {
+        true => Reader::begin(connection, parcel, setting)?,
+        false => None,
+    };
+    work.set_read_back(reader.is_some());
+    let (is_over, span) = (AtomicBool::new(false), Span::current());
+    let read_back = |reader: Reader| span.in_scope(|| reader.run(work, &is_over, setting, watch));
+    std::thread::scope(|scope| {
+        let reading = reader.map(|reader| scope.spawn(|| read_back(reader)));
+        let sent = one::send(connection, ready, work, true, setting, watch);
+        is_over.store(true, Ordering::Relaxed);
+        // Where reading ended in an unexpected way, nothing has been read.
+        let there = reading.and_then(|reading| reading.join().ok()).unwrap_or_default();
+        sent.map(|ended| Ended { there, ..ended })
+    })
 }
 
 /// Makes a connection of its own for a stream. That none comes about, or too late, is no harm.
@@ -194,7 +234,7 @@ fn over_another(
     setting: &Setting,
     watch: &Watch,
     while_of_use: &Watch,
-) -> Ended {
+) -> Result<Ended, Halt> {
     let begun = Connection::open(host, setting, while_of_use).and_then(|mut connection| {
         let begun = one::begin(&mut connection, parcel, setting, while_of_use)?;
         Ok((connection, begun))
@@ -213,5 +253,5 @@ fn over_another(
             End::NotBegun
         }
     };
-    Ok((end, Checksums::default()))
+    Ok(Ended::without_files(end))
 }

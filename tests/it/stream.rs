@@ -451,6 +451,95 @@ fn large_files_go_out_over_several_connections_as_many_as_the_target_allows() {
     }
 }
 
+/// What the host's tar does: it has two of the large files, and what is sent comes no further for a while.
+const WITH_A_PAUSE: &str = "{ head -c 90000000; sleep 3; cat; } | TAR \"$@\"";
+
+/// What has arrived is read back in the middle of the sending: of so many files so many were equal, and then, when
+/// all was there, so many others.
+#[track_caller]
+fn expect_read_meanwhile(world: &World, equal: usize, of: usize, others: &str) {
+    let log = world.file_log();
+    assert!(log.contains(&format!("read back while more was sent: {equal} files equal of {of}\n")), "{log}");
+    assert!(log.contains(&format!("read back: {others}\n")), "{log}");
+}
+
+/// A world with large files of which the host has some before it gets the others, all by one stream.
+fn with_a_pause(does: &str) -> World {
+    let mut world = large_files();
+    let_tar(&mut world, does);
+    world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str(), "--streams", "1"]);
+    world
+}
+
+#[test]
+fn what_has_arrived_is_read_back_while_more_is_sent_and_once_only() {
+    let world = with_a_pause(WITH_A_PAUSE);
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "checksum");
+    expect_read_meanwhile(&world, 2, 2, "3 files equal");
+    assert!(!world.file_log().contains("started: rsync -a"), "{}", world.file_log());
+}
+
+#[test]
+fn verified_quickly_nothing_is_read_back_meanwhile() {
+    let world = with_a_pause(WITH_A_PAUSE);
+    world.ok(&[
+        "target",
+        "add",
+        "ThreePi",
+        HOST,
+        world.there().as_str(),
+        "--streams",
+        "1",
+        "--verify",
+        "quick",
+    ]);
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "quick");
+    assert!(!world.file_log().contains("read back"), "{}", world.file_log());
+}
+
+#[test]
+fn a_byte_that_was_changed_on_the_way_is_found_meanwhile_and_again_when_all_is_there() {
+    let world = with_a_pause(
+        "{ head -c 1000000; head -c 1 >/dev/null; printf x; head -c 90000000; sleep 3; cat; } | TAR \"$@\"",
+    );
+    world.run(&["run"]).expect(1).says("231").says("n0000/large0.cpm");
+    expect_read_meanwhile(&world, 1, 2, "3 files equal, n0000/large0.cpm not");
+    assert!(!world.there().join("ThreePi.1").exists());
+}
+
+#[test]
+fn where_reading_back_meanwhile_fails_all_is_read_when_it_is_there() {
+    let mut world = with_a_pause(WITH_A_PAUSE);
+    let (real, bin) = (slow::real("rsync"), world.root.join("bad-tar"));
+    let once = world.root.join("once");
+    let script = format!(
+        "#!/bin/sh\ncase $* in *--files-from*) mkdir {once} 2>/dev/null && exit 1;; esac\nexec {real} \"$@\"\n"
+    );
+    slow::write_program(&bin.join("rsync"), &script);
+    world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
+    world.ok(&["run"]).is_silent();
+    expect_full(&world, "checksum");
+    assert!(once.exists());
+    expect_read_meanwhile(&world, 0, 1, "5 files equal");
+}
+
+#[test]
+fn killed_while_what_has_arrived_is_read_back_all_children_go_and_the_next_pass_goes_on() {
+    let mut world = large_files();
+    let gate = Gate::closed(&world, "rsync", "*--checksum-choice*", &Hold::Before);
+    world.set_path_there(&gate.path());
+    let pass = world.start(&["run"]);
+    gate.wait(1);
+    let children = processes::descendants(pass.id());
+    slow::kill_alone(pass);
+    slow::expect_gone(&world, &children, None);
+    gate.open();
+    world.ok(&["run"]);
+    expect_full(&world, "checksum");
+}
+
 #[test]
 fn a_host_that_takes_one_connection_only_gets_everything_over_that_one() {
     let mut world = large_files();

@@ -15,7 +15,7 @@ use super::work::Work;
 use super::{End, Ended, Parcel};
 use crate::transfer::destination::{MARK_FD, enter_folder_script};
 use crate::transfer::process::{Event, Messages, Process, TICK};
-use crate::transfer::rsync;
+use crate::transfer::rsync::{self, Lines};
 use crate::transfer::{Connection, Halt, Setting, Watch, ssh};
 
 /// Before a word is sent, the far end has to have said that it is ready.
@@ -24,6 +24,13 @@ const READY: &str = "ready";
 const NO_TAR: &str = "no GNU tar";
 /// What the far end says last, with the tar's status: that tar is gone then.
 const ENDED: &str = "tar ended with";
+/// What the far end says, with a number, when it is about to read that record of the archive.
+const CHECKPOINT: &str = "Read checkpoint ";
+/// A record of the archive has so many blocks, of so many bytes.
+const RECORD_BLOCKS: u64 = 512;
+const BLOCK_BYTES: u64 = 512;
+/// The far end tells after so many records how far it is.
+const RECORDS_TOLD: u64 = 16;
 /// After the far end's end, what is being read of the source is given so long.
 const LAST_READ: Duration = Duration::from_secs(2);
 
@@ -32,7 +39,47 @@ const LAST_READ: Duration = Duration::from_secs(2);
 pub(super) struct Ready {
     process: Process,
     stdin: ChildStdin,
-    said: Messages,
+    said: Said,
+}
+
+/// What a far end has said.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Lines,
+    messages: Messages,
+    /// So many bytes of the archive have been unpacked.
+    unpacked_bytes: u64,
+}
+
+impl Said {
+    fn take(&mut self, bytes: &[u8]) {
+        let Self { lines, messages, unpacked_bytes } = self;
+        lines.feed(bytes, &mut |line| match parse_checkpoint(line) {
+            // It says so before it reads that record, with the one before just unpacked.
+            Some(record) => {
+                *unpacked_bytes = record.saturating_sub(1).saturating_mul(RECORD_BLOCKS * BLOCK_BYTES);
+            }
+            None => messages.add(&[line, b"\n"].concat()),
+        });
+    }
+
+    fn text(&self) -> String {
+        self.messages.text()
+    }
+
+    fn has_line(&self, line: &str) -> bool {
+        self.text().lines().any(|found| found == line)
+    }
+
+    fn last_line(&self) -> String {
+        self.text().lines().last().unwrap_or_default().to_owned()
+    }
+}
+
+/// The number in `tar: Read checkpoint 16`.
+fn parse_checkpoint(line: &[u8]) -> Option<u64> {
+    let (_, number) = str::from_utf8(line).ok()?.rsplit_once(CHECKPOINT)?;
+    number.parse().ok()
 }
 
 /// Starts the far end; where it cannot take a stream, says why none began.
@@ -46,14 +93,14 @@ pub(super) fn begin(
     let command = ssh::client(&connection.host, &socket_dir)?;
     let (mut process, stdin) = Process::start(command, &connection.group, setting, true)?;
     let Some(mut stdin) = stdin else { return Ok(Err(End::NotBegun)) };
-    let mut said = Messages::default();
+    let mut said = Said::default();
     if stdin.write_all(script(parcel).as_bytes()).and_then(|()| stdin.flush()).is_ok()
         && is_ready(connection, &mut process, &mut said, setting, watch)?
     {
         return Ok(Ok(Ready { process, stdin, said }));
     }
     tracing::info!("no stream: {}", said.text());
-    Ok(Err(if has_line(&said, NO_TAR) { End::NotBegun } else { End::Unknown }))
+    Ok(Err(if said.has_line(NO_TAR) { End::NotBegun } else { End::Unknown }))
 }
 
 /// Sends what `work` gives out until there is no more, and the rest as well where it `is_last`; says how it ended
@@ -65,7 +112,7 @@ pub(super) fn send(
     is_last: bool,
     setting: &Setting,
     watch: &Watch,
-) -> Ended {
+) -> Result<Ended, Halt> {
     let Ready { mut process, stdin, mut said } = ready;
     let _at_work = work.begin();
     let state = Arc::new(State::default());
@@ -81,9 +128,12 @@ pub(super) fn send(
         return Err(halt);
     }
     let checksums = packed.recv_timeout(LAST_READ).unwrap_or_default();
-    let end = if last_line(&said) == format!("{ENDED} 0") { End::Done } else { End::Unknown };
+    let end = if said.last_line() == format!("{ENDED} 0") { End::Done } else { End::Unknown };
+    if end == End::Done && !is_last {
+        work.add_arrived(state.take_arrived(u64::MAX));
+    }
     tracing::info!("one of the streams ended: {end:?}; the far end: {}", said.text());
-    Ok((end, checksums))
+    Ok(Ended { end, checksums, ..Ended::default() })
 }
 
 /// What is done there. The shell has read all of it before it says that it is ready, so that what comes after
@@ -97,7 +147,7 @@ unset TAR_OPTIONS TAPE POSIXLY_CORRECT
 {enter}exec {MARK_FD}<. || exit
 case $(tar --version) in 'tar (GNU tar)'*) ;; *) echo '{NO_TAR}'; exit;; esac
 echo {READY}
-tar -x -p -b 512 --no-same-owner --warning=no-timestamp -f -
+tar -x -p -b {RECORD_BLOCKS} --checkpoint={RECORDS_TOLD} --no-same-owner --warning=no-timestamp -f -
 echo \"{ENDED} $?\"
 exit
 }}
@@ -106,29 +156,21 @@ exit
     )
 }
 
-fn has_line(said: &Messages, line: &str) -> bool {
-    said.text().lines().any(|found| found == line)
-}
-
-fn last_line(said: &Messages) -> String {
-    said.text().lines().last().unwrap_or_default().to_owned()
-}
-
 fn is_ready(
     connection: &mut Connection,
     process: &mut Process,
-    said: &mut Messages,
+    said: &mut Said,
     setting: &Setting,
     watch: &Watch,
 ) -> Result<bool, Halt> {
     let began = Instant::now();
     while began.elapsed() < setting.limits.answer {
         match process.next(TICK) {
-            Event::Output(bytes) => said.add(&bytes),
+            Event::Output(bytes) => said.take(&bytes),
             Event::Nothing => {}
             Event::End => return Ok(false),
         }
-        if has_line(said, READY) {
+        if said.has_line(READY) {
             return Ok(true);
         }
         watch.check()?;
@@ -141,7 +183,7 @@ fn is_ready(
 fn attend(
     connection: &mut Connection,
     process: &mut Process,
-    said: &mut Messages,
+    said: &mut Said,
     setting: &Setting,
     watch: &Watch,
     work: &Work,
@@ -150,7 +192,10 @@ fn attend(
     let mut dog = rsync::Watchdog::new(Some(setting.limits.stall));
     loop {
         match process.next(TICK) {
-            Event::Output(bytes) => said.add(&bytes),
+            Event::Output(bytes) => {
+                said.take(&bytes);
+                work.add_arrived(state.take_arrived(said.unpacked_bytes));
+            }
             Event::Nothing => {}
             Event::End => return Ok(()),
         }
@@ -164,5 +209,106 @@ fn attend(
             let written_bytes = state.written_bytes.load(Ordering::Relaxed);
             Some(written_bytes + if waits_for_others { work.sent_bytes() } else { 0 })
         })?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::model::AbsolutePath;
+    use crate::transfer::destination::Identity;
+    use crate::transfer::source::{Roots, Source};
+
+    /// An archive of many files, and where each of them ends there.
+    fn archive(top: &std::path::Path) -> (Vec<u8>, Vec<(String, u64, u64)>) {
+        let mut archive = tar::Builder::new(Vec::new());
+        for number in 0..300u64 {
+            let (name, content) =
+                (format!("{number:03}"), vec![number as u8; (number * 977) as usize % 300_000]);
+            fs::write(top.join(&name), content).unwrap();
+            archive.append_path_with_name(top.join(&name), &name).unwrap();
+        }
+        let bytes = archive.into_inner().unwrap();
+        let mut read = tar::Archive::new(&bytes[..]);
+        let ends = read.entries().unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.path().unwrap().to_str().unwrap().to_owned();
+            (name, entry.size(), entry.raw_file_position() + entry.size())
+        });
+        let ends = ends.collect();
+        (bytes, ends)
+    }
+
+    #[test]
+    fn what_is_said_to_be_unpacked_is_there_whole() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(here.path().join("Images.dat"), "").unwrap();
+        let (bytes, files) = archive(here.path());
+        let meta = fs::metadata(there.path()).unwrap();
+        let path = AbsolutePath::parse(here.path().to_str().unwrap()).unwrap();
+        let parcel = Parcel {
+            source: &Source::read(&path, &Roots::default()).unwrap(),
+            staged: &[],
+            partial_name: "",
+            to: there.path().to_str().unwrap(),
+            folder: Identity { device: meta.dev(), inode: meta.ino() },
+            streams_max: 1,
+            is_read_back: true,
+        };
+        let mut shell = Command::new("/bin/sh");
+        let mut shell = shell.arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stdin, mut stdout) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+        let (mut said, mut piece) = (Said::default(), [0; 4096]);
+        let mut hear = |said: &mut Said, enough: &dyn Fn(&Said) -> bool| {
+            while !enough(said) {
+                let count = stdout.read(&mut piece).unwrap();
+                assert!(count > 0, "{}", said.text());
+                said.take(&piece[..count]);
+            }
+        };
+        stdin.write_all(script(&parcel).as_bytes()).unwrap();
+        hear(&mut said, &|said| said.has_line(READY));
+        let told = RECORDS_TOLD * RECORD_BLOCKS * BLOCK_BYTES;
+        let mut were_there = 0;
+        for (number, part) in bytes.chunks(told as usize).enumerate() {
+            stdin.write_all(part).unwrap();
+            stdin.flush().unwrap();
+            // With all of that in hand it asks for the next record, but one.
+            if part.len() as u64 == told {
+                let least = (number as u64 + 1) * told - RECORD_BLOCKS * BLOCK_BYTES;
+                hear(&mut said, &|said| said.unpacked_bytes >= least);
+            }
+            let unpacked = files.iter().filter(|(_, _, end)| *end <= said.unpacked_bytes);
+            for (name, size, _) in unpacked.clone() {
+                let content = fs::read(there.path().join(name)).unwrap();
+                assert_eq!(content.len() as u64, *size, "{name} of {} bytes", said.unpacked_bytes);
+            }
+            were_there = unpacked.count();
+        }
+        drop(stdin);
+        hear(&mut said, &|said| said.has_line("tar ended with 0"));
+        assert!(shell.wait().unwrap().success());
+        assert_eq!(said.text(), "ready\ntar ended with 0");
+        assert!(were_there > 200, "{were_there}");
+    }
+
+    #[test]
+    fn a_number_that_is_none_or_too_large_says_nothing_of_what_is_there() {
+        assert_eq!(parse_checkpoint(b"tar: Read checkpoint 16"), Some(16));
+        assert_eq!(parse_checkpoint(b"/bin/tar: Read checkpoint 032"), Some(32));
+        for line in
+            [&b"tar: Read checkpoint "[..], b"tar: Read checkpoint -1", b"Read checkpoint 1x", b"\xff", b""]
+        {
+            assert_eq!(parse_checkpoint(line), None, "{line:?}");
+        }
+        let mut said = Said::default();
+        said.take(b"tar: Read checkpoint 0\ntar: Read checkpoint 18446744073709551615\nmore");
+        assert_eq!(said.unpacked_bytes, u64::MAX);
+        assert_eq!(said.text(), "");
     }
 }

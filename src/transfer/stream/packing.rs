@@ -7,12 +7,13 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ChildStdin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -20,10 +21,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Advice;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::work::Work;
-use crate::transfer::rsync::Checksums;
+use super::work::{Sent, Work};
+use crate::transfer::rsync::{Checksum, Checksums};
 use crate::transfer::source::{Entry, Kind};
 
+/// How rsync calls the checksums that are made here.
+pub(super) const ALGORITHM: &str = "xxh128";
 /// Bytes are read, and handed to ssh, in pieces of this size, which stay near the processor meanwhile.
 const PIECE_BYTES: usize = 128 * 1024;
 /// The records of a tar have so many bytes.
@@ -45,6 +48,21 @@ pub(super) struct State {
     pub(super) written_bytes: AtomicU64,
     /// It has sent its files, and others have not.
     pub(super) waits_for_others: AtomicBool,
+    /// The files of the archive that may not have arrived, each with where it ends there.
+    under_way: Mutex<VecDeque<(u64, Sent)>>,
+}
+
+impl State {
+    fn went_out(&self, end: u64, file: Sent) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).push_back((end, file));
+    }
+
+    /// The files that have arrived where so many bytes of the archive have.
+    pub(super) fn take_arrived(&self, archive_bytes: u64) -> Vec<Sent> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = under_way.partition_point(|(end, _)| *end <= archive_bytes);
+        under_way.drain(..count).map(|(_, file)| file).collect()
+    }
 }
 
 /// ssh's standard input, written to without ever being waited for blindly. Once it is over nothing is written
@@ -109,7 +127,7 @@ impl Drop for EndedEarly {
 impl Packing {
     /// Writes until it is done or cannot be written any more; says the checksums of what went out.
     pub(super) fn run(self) -> Checksums {
-        let mut checksums = Checksums { algorithm: "xxh128".to_owned(), ..Checksums::default() };
+        let mut checksums = Checksums { algorithm: ALGORITHM.to_owned(), ..Checksums::default() };
         if let Err(error) = self.write(&mut checksums) {
             tracing::info!("the stream was broken off: {error}");
         }
@@ -128,7 +146,8 @@ impl Packing {
         let mut inside: &[u8] = b"";
         let mut piece = vec![0; PIECE_BYTES];
         while let Some(lot) = work.next() {
-            for (entry, file) in Ahead::of(&work.folder, lot) {
+            for (number, file) in Ahead::of(&work, lot) {
+                let entry = work.file(number);
                 let parent = parent(&entry.path);
                 enter(&mut archive, &work, inside, parent)?;
                 inside = parent;
@@ -143,8 +162,14 @@ impl Packing {
                 if !entry.is_still(&body.file.metadata()?) {
                     return Err(io::Error::other("a file of the source changed while it was read"));
                 }
-                let checksum = format!("{:032x}", body.hasher.digest128());
-                checksums.by_path.insert(entry.path.clone(), checksum);
+                let checksum = body.hasher.digest128();
+                let hex = format!("{checksum:032x}");
+                checksums.by_path.insert(entry.path.clone(), Checksum { hex, is_there: false });
+                if work.is_read_back() {
+                    let buffered = archive.get_ref().buffer().len() as u64;
+                    let end = state.written_bytes.load(Ordering::Relaxed) + buffered;
+                    state.went_out(end, Sent { number, checksum });
+                }
             }
         }
         if is_last {
@@ -158,30 +183,31 @@ impl Packing {
 
 /// The files of a lot, opened some time before it is their turn: the disk reads meanwhile.
 struct Ahead<'a> {
-    folder: &'a Utf8Path,
-    entries: std::slice::Iter<'a, Entry>,
-    opened: VecDeque<(&'a Entry, File)>,
+    work: &'a Work,
+    lot: Range<usize>,
+    opened: VecDeque<(usize, File)>,
 }
 
 impl<'a> Ahead<'a> {
-    fn of(folder: &'a Utf8Path, lot: &'a [Entry]) -> Self {
-        Self { folder, entries: lot.iter(), opened: VecDeque::with_capacity(FILES_AHEAD) }
+    fn of(work: &'a Work, lot: Range<usize>) -> Self {
+        Self { work, lot, opened: VecDeque::with_capacity(FILES_AHEAD) }
     }
 }
 
-impl<'a> Iterator for Ahead<'a> {
-    type Item = (&'a Entry, File);
+impl Iterator for Ahead<'_> {
+    type Item = (usize, File);
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.opened.len() < FILES_AHEAD
-            && let Some(entry) = self.entries.next()
+            && let Some(number) = self.lot.next()
         {
-            if let Some(file) = open(self.folder, entry) {
+            let entry = self.work.file(number);
+            if let Some(file) = open(&self.work.folder, entry) {
                 expect_reading(&file, 0);
                 if entry.size > BYTES_AHEAD {
                     expect_reading(&file, BYTES_AHEAD);
                 }
-                self.opened.push_back((entry, file));
+                self.opened.push_back((number, file));
             }
         }
         self.opened.pop_front()

@@ -3,9 +3,10 @@
 //!
 //! Invariant: a file is given out once. It does not know what becomes of it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
@@ -42,6 +43,19 @@ pub(super) struct Work {
     first_sent: OnceLock<Instant>,
     at_work: AtomicUsize,
     is_given_up: AtomicBool,
+    /// Whether somebody takes what has arrived, to read it back.
+    is_read_back: AtomicBool,
+    /// What is whole at the destination, and has not been taken yet.
+    arrived: Mutex<VecDeque<Sent>>,
+}
+
+/// A file that has gone out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// Its number among the files.
+    pub(super) number: usize,
+    /// The checksum of what was sent.
+    pub(super) checksum: u128,
 }
 
 /// A stream that takes files and has not come to its end there.
@@ -91,7 +105,14 @@ impl Work {
             first_sent: OnceLock::new(),
             at_work: AtomicUsize::new(0),
             is_given_up: AtomicBool::new(false),
+            is_read_back: AtomicBool::new(false),
+            arrived: Mutex::default(),
         }
+    }
+
+    /// A file by its number.
+    pub(super) fn file(&self, number: usize) -> &Entry {
+        &self.files[number]
     }
 
     /// How many streams could be worth while, `most` at most; none where rsync does as well.
@@ -113,10 +134,10 @@ impl Work {
             && is_another_worth_while(streams, spent, sent_bytes, left_bytes)
     }
 
-    /// The files to send next.
-    pub(super) fn next(&self) -> Option<&[Entry]> {
+    /// The numbers of the files to send next.
+    pub(super) fn next(&self) -> Option<Range<usize>> {
         let lot = self.next_lot.fetch_add(1, Ordering::AcqRel);
-        self.files.get(self.lots.get(lot)?.clone())
+        self.lots.get(lot).cloned()
     }
 
     /// A folder, or nothing, by its path below the source's folder.
@@ -164,6 +185,28 @@ impl Work {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 
+    /// Somebody takes what has arrived from now on, or does not any more.
+    pub(super) fn set_read_back(&self, is_read_back: bool) {
+        self.is_read_back.store(is_read_back, Ordering::Relaxed);
+    }
+
+    /// Whether somebody takes what has arrived.
+    pub(super) fn is_read_back(&self) -> bool {
+        self.is_read_back.load(Ordering::Relaxed)
+    }
+
+    /// These files have arrived.
+    pub(super) fn add_arrived(&self, files: impl IntoIterator<Item = Sent>) {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
+    }
+
+    /// Takes as many of those that have arrived first as `count` says, of all that have.
+    pub(super) fn take_arrived(&self, count: impl FnOnce(&VecDeque<Sent>) -> usize) -> Vec<Sent> {
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count(&arrived).min(arrived.len());
+        arrived.drain(..count).collect()
+    }
+
     /// Nothing more is to be sent: one of the streams has met what ends the attempt.
     pub(super) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Relaxed);
@@ -206,8 +249,8 @@ mod tests {
         (root, source)
     }
 
-    fn names(files: &[Entry]) -> Vec<&str> {
-        files.iter().map(|entry| std::str::from_utf8(&entry.path).unwrap()).collect()
+    fn names(work: &Work, lot: Range<usize>) -> Vec<&str> {
+        lot.map(|number| std::str::from_utf8(&work.file(number).path).unwrap()).collect()
     }
 
     #[test]
@@ -216,7 +259,7 @@ mod tests {
         let work = Work::new(&source, |entry| &*entry.path == b"00002");
         let mut lots = Vec::new();
         while let Some(lot) = work.next() {
-            lots.push(names(lot).join(" "));
+            lots.push(names(&work, lot).join(" "));
         }
         assert_eq!(lots, ["00003", "00001", "00000 00004 00005", "00006 Images.dat"]);
         assert!(work.is_given_out());

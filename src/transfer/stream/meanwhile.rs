@@ -1,0 +1,148 @@
+//! Reading back what has arrived while more goes out, over a second session of the first stream's connection.
+//!
+//! It is a head start, too: a file that it has not read, or that was not as it was sent, is read again when all is
+//! there. Invariant: a file counts only where the far end has read it after its tar had told that it was whole, in the
+//! folder that was meant.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::Write as _;
+use std::process::ChildStdin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Parcel;
+use super::packing::ALGORITHM;
+use super::work::{Sent, Work};
+use crate::transfer::destination::enter_folder_script;
+use crate::transfer::process::{Event, Process, TICK};
+use crate::transfer::rsync::{self, Lines};
+use crate::transfer::{Connection, Halt, Setting, Watch, ssh};
+
+/// The far end is given something to read where so many files have arrived, or so many bytes of them.
+const FILES_LEAST: usize = 1000;
+const BYTES_LEAST: u64 = 32 * 1024 * 1024;
+/// It reads so many files at once at most, and about so many bytes.
+const FILES_MOST: usize = 2000;
+const BYTES_MOST: u64 = 128 * 1024 * 1024;
+/// Their names together have no more bytes than a pipe holds: writing them never waits.
+const NAMES_MOST_BYTES: usize = 40 * 1024;
+/// What is being unpacked goes first, where there are processors for one of the two only: in the same session, and,
+/// where the kernel shares them between sessions (sched(7), autogroup), among these.
+const GIVE_WAY: &str = "renice -n 19 -p $$ >/dev/null 2>&1
+{ echo 19 >/proc/$$/autogroup; } 2>/dev/null
+";
+/// So often it is seen what has arrived.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A far end that reads what it is told to.
+#[derive(Debug)]
+pub(super) struct Reader {
+    process: Process,
+    stdin: ChildStdin,
+    lines: Lines,
+}
+
+impl Reader {
+    /// Starts it, where there is a connection for it.
+    ///
+    /// # Errors
+    /// A halt that this machine is the reason of.
+    pub(super) fn begin(
+        connection: &Connection,
+        parcel: &Parcel<'_>,
+        setting: &Setting,
+    ) -> Result<Option<Self>, Halt> {
+        let Some(socket_dir) = &connection.socket_dir else { return Ok(None) };
+        let command = ssh::client(&connection.host, socket_dir)?;
+        let (process, stdin) = Process::start(command, &connection.group, setting, true)?;
+        let Some(mut stdin) = stdin else { return Ok(None) };
+        let enter = enter_folder_script(parcel.to, parcel.folder);
+        let begun = stdin.write_all(format!("LC_ALL=C; export LC_ALL\n{GIVE_WAY}{enter}").as_bytes());
+        Ok(begun.is_ok().then(|| Self { process, stdin, lines: Lines::default() }))
+    }
+
+    /// Has read back what arrives until it `is_over`, or the far end does not read any more; says which files are there
+    /// as they were sent, by their numbers.
+    pub(super) fn run(
+        mut self,
+        work: &Work,
+        is_over: &AtomicBool,
+        setting: &Setting,
+        watch: &Watch,
+    ) -> Vec<usize> {
+        let (mut there, mut taken) = (Vec::new(), 0);
+        while !is_over.load(Ordering::Relaxed) && watch.check().is_ok() {
+            let files = work.take_arrived(|arrived| worth_reading(work, arrived));
+            if files.is_empty() {
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            taken += files.len();
+            if !self.read(work, &files, &mut there, setting, watch) {
+                break;
+            }
+        }
+        work.set_read_back(false);
+        tracing::info!("read back while more was sent: {} files equal of {taken}", there.len());
+        there
+    }
+
+    /// Has these files read, and adds those that are as they were sent; whether it can be told to read more.
+    fn read(
+        &mut self,
+        work: &Work,
+        files: &[Sent],
+        there: &mut Vec<usize>,
+        setting: &Setting,
+        watch: &Watch,
+    ) -> bool {
+        let named = files.iter().filter_map(|sent| Some((name(work, *sent)?, *sent)));
+        let sent: HashMap<&str, Sent> = named.collect();
+        let names: Vec<&str> = sent.keys().copied().collect();
+        let script = rsync::checksums_script(Some(ALGORITHM), Some(&names));
+        if self.stdin.write_all(script.as_bytes()).is_err() {
+            return false;
+        }
+        let (mut end, began) = (None, Instant::now());
+        while end.is_none() && began.elapsed() < setting.limits.stall && watch.check().is_ok() {
+            match self.process.next(TICK) {
+                Event::Output(bytes) => self.lines.feed(&bytes, &mut |line| {
+                    end = end.or(rsync::parse_end(line));
+                    let Some(item) = rsync::parse_item(line) else { return };
+                    let of_item = str::from_utf8(&item.path).ok().and_then(|path| sent.get(path));
+                    there.extend(of_item.filter(|sent| item.has(sent.checksum)).map(|sent| sent.number));
+                }),
+                Event::Nothing => {}
+                Event::End => return false,
+            }
+        }
+        end == Some(0)
+    }
+}
+
+/// How many of the files that have arrived are to be read now: none where more will be there soon.
+fn worth_reading(work: &Work, arrived: &VecDeque<Sent>) -> usize {
+    let (mut count, mut bytes, mut names_bytes) = (0, 0u64, 0);
+    for sent in arrived {
+        let entry = work.file(sent.number);
+        names_bytes += quoted_bytes_most(&entry.path);
+        if count > 0 && (count >= FILES_MOST || bytes >= BYTES_MOST || names_bytes > NAMES_MOST_BYTES) {
+            return count;
+        }
+        count += 1;
+        bytes = bytes.saturating_add(entry.size);
+    }
+    if count >= FILES_LEAST || bytes >= BYTES_LEAST { count } else { 0 }
+}
+
+/// The name of a file, where a script can have it.
+fn name(work: &Work, sent: Sent) -> Option<&str> {
+    let path = &work.file(sent.number).path;
+    str::from_utf8(path).ok().filter(|_| quoted_bytes_most(path) <= NAMES_MOST_BYTES)
+}
+
+/// The bytes that a path takes in a script, at most.
+fn quoted_bytes_most(path: &[u8]) -> usize {
+    let quotes = path.iter().filter(|&&byte| byte == b'\'').count();
+    path.len() + 3 * quotes + "'' ".len()
+}
