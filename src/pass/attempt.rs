@@ -21,7 +21,7 @@ use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::readback::{self, Expected};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
 use crate::transfer::source::{Kind, Roots, Source, Staged};
-use crate::transfer::stream::{self, End, Parcel, Streamed};
+use crate::transfer::stream::{self, End, Parcel, Reader, Session, Streamed};
 use crate::transfer::{Connection, Halt, Setting, Watch, exact, manifest};
 use crate::ui;
 
@@ -61,6 +61,8 @@ struct Sent {
     checksums: Checksums,
     /// What writes them to the disk there.
     flusher: Option<Flusher>,
+    /// What has read files back there while others were sent, and was asked for the rest.
+    reader: Option<Reader>,
     /// Whether everything was sent in one go, and nothing went wrong with it.
     is_at_once: bool,
     /// Whether the staging folder was found to be as the source is, but for what is in its files.
@@ -279,6 +281,7 @@ impl<'p> Run<'_, 'p> {
         self.enter(Phase::Connecting);
         let (mut connection, source) = self.connect_and_size(minidvodb)?;
         self.settle_exchange(&mut connection)?;
+        let session = self.begin_session(&connection, source.as_ref().ok())?;
         let view = self.look(&mut connection)?;
         if let Some(publishing) = self.copy.publishing()
             && view.published == Some(recopy::identity(publishing))
@@ -319,7 +322,7 @@ impl<'p> Run<'_, 'p> {
             destination::prepare_staged(&mut connection, &view, place, &partial_name, setting, watch)?;
         }
         let lies_there = self.judge_space(&mut connection, &view, &source, &partial_name, old)?;
-        let sent = self.send(&mut connection, &view, &source, &partial_name, &lies_there)?;
+        let sent = self.send(&mut connection, session, &view, &source, &partial_name, &lies_there)?;
         let staged = sent.staged;
         // The destination is busy with what it has, reading it back and writing it to its disk.
         let again = Again::begin(minidvodb, &self.roots);
@@ -369,6 +372,22 @@ impl<'p> Run<'_, 'p> {
             tracing::info!("source: {} files, {} bytes", source.files(), source.bytes());
         }
         Ok((connection?, source))
+    }
+
+    /// Begins the session of a first copy's first stream, where it is sure enough that there will be one.
+    fn begin_session(
+        &self,
+        connection: &Connection,
+        source: Option<&Source>,
+    ) -> Result<Option<Session>, Halt> {
+        let is_large = source.is_some_and(|source| source.bytes() > LITTLE_BYTES);
+        let is_first =
+            self.copy.publishing().is_none() && self.copy.recopy().is_none() && !self.copy.adopts();
+        if is_large && is_first && self.served.target.bwlimit.is_none() {
+            Session::begin(connection, self.setting())
+        } else {
+            Ok(None)
+        }
     }
 
     pub(super) fn place(&self) -> Place<'_> {
@@ -466,6 +485,7 @@ impl<'p> Run<'_, 'p> {
     fn send(
         &mut self,
         connection: &mut Connection,
+        session: Option<Session>,
         view: &View,
         source: &Source,
         partial_name: &str,
@@ -490,13 +510,22 @@ impl<'p> Run<'_, 'p> {
         let is_little = old.is_some() && self.to_send_bytes <= LITTLE_BYTES;
         let (mut flusher, mut head_start) = (None, Streamed::default());
         if !is_little {
-            flusher =
-                destination::flush_meanwhile(connection, view, self.place(), self.setting(), &self.watch)?;
-            head_start = self.head_start(connection, view, &job, lies_there, staged)?;
+            destination::flush_meanwhile(connection, view, self.place())?;
+            head_start = self.head_start(connection, session, &job, lies_there, staged)?;
+            flusher = destination::flusher(connection, self.setting(), &self.watch)?;
+            if head_start.end == End::Unknown {
+                // Its tar could write over what rsync sends, and even after the rename.
+                destination::end_orphans(connection, view, self.place(), self.setting(), &self.watch)?;
+            }
         }
         let is_at_once = view.staging.is_none() && old.is_none() && head_start.end != End::Unknown;
         // Streams that have come to their end have mostly left nothing to do.
         let is_sent = head_start.end == End::Done && !is_suspicious && old.is_none();
+        let mut reader = head_start.reader.filter(|_| is_sent);
+        if let Some(reader) = &mut reader {
+            let checksums = &head_start.checksums;
+            readback::ask(reader, Expected { source, checksums, folder: &to, identity: staged });
+        }
         let mut is_exact = is_sent && self.is_exact(connection, view, staged, source)?;
         let mut checksums = Checksums::default();
         if !is_exact {
@@ -508,7 +537,7 @@ impl<'p> Run<'_, 'p> {
             is_exact = old.is_some() && self.is_exact(connection, view, staged, source)?;
         }
         checksums.add(head_start.checksums);
-        Ok(Sent { staged, checksums, flusher, is_at_once, is_exact })
+        Ok(Sent { staged, checksums, flusher, reader, is_at_once, is_exact })
     }
 
     /// Whether the staging folder is as the source is, but for what is in its files.
@@ -528,7 +557,7 @@ impl<'p> Run<'_, 'p> {
     fn head_start(
         &mut self,
         connection: &mut Connection,
-        view: &View,
+        session: Option<Session>,
         job: &Job<'_>,
         lies_there: &[Staged],
         folder: Identity,
@@ -547,15 +576,12 @@ impl<'p> Run<'_, 'p> {
             is_read_back: job.source.is_on_own_disk() && self.served.target.verify == Verify::Checksum,
         };
         let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
-        let streamed = stream::send(connection, &parcel, &context.setting, &self.watch, |outlook| {
-            attempt.sent_bytes = outlook.bytes;
-            show.streamed(lock, outlook);
-        })?;
+        let streamed =
+            stream::send(connection, session, &parcel, &context.setting, &self.watch, |outlook| {
+                attempt.sent_bytes = outlook.bytes;
+                show.streamed(lock, outlook);
+            })?;
         self.attempt.sent_bytes = streamed.bytes;
-        if streamed.end == End::Unknown {
-            // Its tar could write over what rsync sends, and even after the rename.
-            destination::end_orphans(connection, view, self.place(), self.setting(), &self.watch)?;
-        }
         Ok(streamed)
     }
 
@@ -643,7 +669,7 @@ impl<'p> Run<'_, 'p> {
             return Ok(Believed::new(Verified::Quick, sent.checksums));
         }
         if sent.is_exact {
-            if self.is_read_back(connection, &view.below(&folder), source, &sent)? {
+            if self.is_read_back(connection, &view.below(&folder), source, &mut sent)? {
                 return Ok(Believed::new(Verified::Checksum, sent.checksums));
             }
             self.enter_with(Phase::Verifying, source.bytes());
@@ -669,11 +695,12 @@ impl<'p> Run<'_, 'p> {
         connection: &mut Connection,
         folder: &str,
         source: &Source,
-        sent: &Sent,
+        sent: &mut Sent,
     ) -> Result<bool, Halt> {
         let Pass { context, show, lock, .. } = &mut *self.pass;
+        let reader = sent.reader.take();
         let expected = Expected { source, checksums: &sent.checksums, folder, identity: sent.staged };
-        readback::is_equal(connection, expected, &context.setting, &self.watch, |outlook| {
+        readback::is_equal(connection, expected, reader, &context.setting, &self.watch, |outlook| {
             show.read_back(lock, outlook);
         })
     }

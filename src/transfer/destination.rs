@@ -493,17 +493,12 @@ pub struct Flusher {
 }
 
 /// Lets the destination's disk write while files arrive, so that little is left to wait for at the end. The
-/// loop ends with its shell, whatever becomes of us; what it could not write, [`flushed`] will say.
+/// loop ends with its shell, whatever becomes of us; what it could not write, [`flushed`] will say. Nothing waits for
+/// it to begin: [`flusher`] takes its answer, before anything else is asked.
 ///
 /// # Errors
 /// Any halt.
-pub fn flush_meanwhile(
-    connection: &mut Connection,
-    view: &View,
-    place: Place<'_>,
-    setting: &Setting,
-    watch: &Watch,
-) -> Result<Option<Flusher>, Halt> {
+pub fn flush_meanwhile(connection: &mut Connection, view: &View, place: Place<'_>) -> Result<(), Halt> {
     let script = format!(
         "cd /
 ( trap 'end=1' TERM
@@ -521,7 +516,19 @@ exec sleep 60 ) >/dev/null 2>&1 &
 echo $!",
         quote(&view.below(&place.staging()))
     );
-    let answer = connection.run("flush-meanwhile", &script, setting.limits.answer, watch)?;
+    connection.send("flush-meanwhile", &script)
+}
+
+/// What [`flush_meanwhile`] has begun.
+///
+/// # Errors
+/// Any halt.
+pub fn flusher(
+    connection: &mut Connection,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<Option<Flusher>, Halt> {
+    let answer = connection.answer(setting.limits.answer, watch)?;
     Ok(answer.text().trim().parse().ok().map(|pid| Flusher { pid }))
 }
 

@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -22,7 +22,9 @@ pub const COMMAND: &str = "guard-process-group";
 /// A process group whose members do not outlive this value, or this process.
 #[derive(Debug)]
 pub struct ProcessGroup {
-    guard: Child,
+    guard: Mutex<Child>,
+    /// The guard's process, which is the group.
+    id: u32,
     socket_dir: Option<PathBuf>,
     account: Account,
 }
@@ -43,21 +45,23 @@ impl ProcessGroup {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let guard = command.spawn().or_configuration("cannot start the guard of the child processes")?;
         let account = Account::open(&command, guard.id());
-        Ok(Self { guard, socket_dir: socket_dir.map(Into::into), account })
+        let id = guard.id();
+        Ok(Self { guard: Mutex::new(guard), id, socket_dir: socket_dir.map(Into::into), account })
     }
 
     /// Lets `command` start as a member of the group.
     pub fn adopt(&self, command: &mut Command) {
-        command.process_group(self.guard.id().cast_signed());
+        command.process_group(self.id.cast_signed());
     }
 
     /// Whether the guard is still there; it only goes before its time when somebody kills it.
-    pub fn is_guarded(&mut self) -> bool {
-        matches!(self.guard.try_wait(), Ok(None))
+    pub fn is_guarded(&self) -> bool {
+        matches!(self.guard.lock().unwrap_or_else(PoisonError::into_inner).try_wait(), Ok(None))
     }
 
     fn kill(&mut self) {
-        if let Some(mut pipe) = self.guard.stdin.take() {
+        let pipe = self.guard.get_mut().unwrap_or_else(PoisonError::into_inner).stdin.take();
+        if let Some(mut pipe) = pipe {
             let _ = pipe.write_all(b".");
         }
         let began = Instant::now();
@@ -65,10 +69,10 @@ impl ProcessGroup {
             std::thread::sleep(Duration::from_millis(1));
         }
         // Should the guard have been killed, its id still names the group while a member lives.
-        if let Some(group) = Pid::from_raw(self.guard.id().cast_signed()) {
+        if let Some(group) = Pid::from_raw(self.id.cast_signed()) {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
-        if let Ok(status) = self.guard.wait() {
+        if let Ok(status) = self.guard.get_mut().unwrap_or_else(PoisonError::into_inner).wait() {
             self.account.close_early(status, "");
         }
         if let Some(dir) = &self.socket_dir {

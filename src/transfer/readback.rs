@@ -10,11 +10,11 @@ use std::collections::HashSet;
 use super::destination::{Identity, enter_folder_script};
 use super::rsync::{self, Checksums, Lines, parse_end, parse_item};
 use super::source::{Entry, Kind, Source, shown};
-use super::stream::Outlook;
+use super::stream::{Outlook, Reader};
 use super::{Connection, Halt, Setting, Watch, ssh};
 
 /// So many files are named to the host one by one.
-const LISTED_MAX: usize = 10_000;
+const LISTED_MAX: usize = 50_000;
 
 /// What is to be there, and where.
 #[derive(Clone, Copy, Debug)]
@@ -44,19 +44,20 @@ impl<'a> Expected<'a> {
         unread(self.source, self.checksums)
     }
 
-    /// Makes the checksums of those files, or of all, where they are many or have names that no list can hold.
+    /// Makes their checksums in the folder, or those of all, where they are many or have names that no list can hold.
     fn script(&self) -> String {
         let some: Option<Vec<&str>> =
             match self.unread().count() == self.files().count() || self.unread().nth(LISTED_MAX).is_some() {
                 true => None,
                 false => self.unread().map(|file| str::from_utf8(&file.path).ok()).collect(),
             };
-        format!(
-            "LC_ALL=C; export LC_ALL
-{}{}",
-            enter_folder_script(self.folder, self.identity),
-            rsync::checksums_script(Some(&self.checksums.algorithm), some.as_deref())
-        )
+        rsync::checksums_script(Some(&self.checksums.algorithm), some.as_deref())
+    }
+
+    /// As [`Self::script`], for a shell that is not in the folder.
+    fn script_from_anywhere(&self) -> String {
+        let enter = enter_folder_script(self.folder, self.identity);
+        format!("LC_ALL=C; export LC_ALL\n{enter}{}", self.script())
     }
 }
 
@@ -70,14 +71,20 @@ fn unread<'a>(source: &'a Source, checksums: &Checksums) -> impl Iterator<Item =
     source.entries.iter().filter(move |entry| entry.kind == Kind::File && !is_there(entry))
 }
 
-/// Whether the host has read back every file as it was sent; `progress` is told how far it is. Where it cannot say,
-/// it has not.
+/// Lets what has read some files back read the others, now that all are there; [`is_equal`] takes its answer.
+pub fn ask(reader: &mut Reader, expected: Expected<'_>) {
+    reader.ask(&expected.script());
+}
+
+/// Whether the host has read back every file as it was sent, as a reader that was asked tells, or another one;
+/// `progress` is told how far it is. Where the host cannot say, it has not.
 ///
 /// # Errors
 /// A halt that the watch is due, or that this machine is the reason of.
 pub fn is_equal(
     connection: &mut Connection,
     expected: Expected<'_>,
+    reader: Option<Reader>,
     setting: &Setting,
     watch: &Watch,
     mut progress: impl FnMut(Outlook<'_>),
@@ -89,18 +96,31 @@ pub fn is_equal(
     if expected.unread().next().is_none() {
         return Ok(true);
     }
-    let shell = ssh::client(&connection.host, &socket_dir)?;
     let (mut lines, mut comparison) = (Lines::default(), Comparison::new(&expected));
-    let take = |bytes: &[u8]| {
+    let mut take = |bytes: &[u8]| {
         lines.feed(bytes, &mut |line| comparison.take(line));
         progress(Outlook { bytes: comparison.bytes, file: comparison.latest });
+        comparison.end.is_some()
     };
-    connection.run_beside(shell, Some(&expected.script()), setting, watch, take, |_| Ok(()))?;
+    let mut has_ended = false;
+    if let Some(reader) = reader {
+        let look = || watch.check().and_then(|()| connection.check_guard());
+        let take = |bytes: &[u8]| {
+            has_ended = take(bytes);
+            has_ended
+        };
+        reader.hear(take, look)?;
+    }
+    if !has_ended {
+        let (shell, script) = (ssh::client(&connection.host, &socket_dir)?, expected.script_from_anywhere());
+        let take = |bytes: &[u8]| _ = take(bytes);
+        connection.run_beside(shell, Some(&script), setting, watch, take, |_| Ok(()))?;
+    }
     tracing::info!(
         "read back: {} files equal{}{}",
         comparison.equal.len(),
         comparison.differs.map_or_else(String::new, |path| format!(", {} not", shown(path))),
-        if comparison.has_ended { "" } else { "; without its end" }
+        if comparison.end == Some(0) { "" } else { "; without its end" }
     );
     Ok(comparison.is_equal())
 }
@@ -113,31 +133,29 @@ struct Comparison<'a> {
     latest: Option<&'a [u8]>,
     /// The last file that was not equal.
     differs: Option<&'a [u8]>,
-    has_ended: bool,
+    /// How it ended, where that was told in the last line.
+    end: Option<i32>,
 }
 
 impl<'a> Comparison<'a> {
     fn new(expected: &'a Expected<'a>) -> Self {
-        Self { expected, equal: HashSet::new(), bytes: 0, latest: None, differs: None, has_ended: false }
+        Self { expected, equal: HashSet::new(), bytes: 0, latest: None, differs: None, end: None }
     }
 
     fn take(&mut self, line: &[u8]) {
-        self.has_ended = parse_end(line) == Some(0);
+        self.end = parse_end(line);
         let Some(item) = parse_item(line) else { return };
         let Some((path, sent)) = self.expected.checksums.by_path.get_key_value(&item.path) else { return };
-        if item.checksum.as_ref() == Some(&sent.hex) && !item.is_unread() {
-            if !sent.is_there {
-                self.equal.insert(path);
-            }
-        } else {
-            self.differs = Some(path);
-        }
-        self.bytes += self.expected.source.at(path).map_or(0, |entry| entry.size);
         self.latest = Some(path);
+        if item.checksum.as_ref() != Some(&sent.hex) || item.is_unread() {
+            self.differs = Some(path);
+        } else if !sent.is_there && self.equal.insert(path) {
+            self.bytes += self.expected.source.at(path).map_or(0, |entry| entry.size);
+        }
     }
 
     fn is_equal(&self) -> bool {
-        self.has_ended && self.differs.is_none() && self.expected.unread().count() == self.equal.len()
+        self.end == Some(0) && self.differs.is_none() && self.expected.unread().count() == self.equal.len()
     }
 }
 
@@ -187,7 +205,7 @@ mod tests {
         let folder = there.path().to_str().unwrap();
         let expected = Expected { source: &source, checksums: &checksums, folder, identity };
         let mut shell = Command::new("/bin/sh");
-        let shell = shell.args(["-c", &expected.script()]).stdin(Stdio::null());
+        let shell = shell.args(["-c", &expected.script_from_anywhere()]).stdin(Stdio::null());
         let mut comparison = Comparison::new(&expected);
         Lines::default().feed(&shell.output().unwrap().stdout, &mut |line| comparison.take(line));
         expected.is_whole() && comparison.is_equal()

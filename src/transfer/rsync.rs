@@ -289,6 +289,15 @@ pub fn compare(
 /// A script that makes the checksums of the files in the working folder, all or some, in lines for [`parse_item`]; the
 /// last line is rsync's exit code, for [`parse_end`]. Without the name of an algorithm rsync chooses.
 pub(super) fn checksums_script(algorithm: Option<&str>, some: Option<&[&str]>) -> String {
+    checksums_script_by("rsync", algorithm, some)
+}
+
+/// As [`checksums_script`], for what goes before other things with which it shares the processors.
+pub(super) fn patient_checksums_script(algorithm: &str, some: &[&str]) -> String {
+    checksums_script_by("nice -n 19 rsync", Some(algorithm), Some(some))
+}
+
+fn checksums_script_by(rsync: &str, algorithm: Option<&str>, some: Option<&[&str]>) -> String {
     let choice = algorithm.map_or_else(String::new, |name| quote(&format!("--checksum-choice={name}")));
     let (list, which) = match some {
         Some(paths) => {
@@ -299,7 +308,7 @@ pub(super) fn checksums_script(algorithm: Option<&str>, some: Option<&[&str]>) -
     };
     format!(
         "unset RSYNC_CHECKSUM_LIST RSYNC_OLD_ARGS RSYNC_PROTECT_ARGS RSYNC_PARTIAL_DIR RSYNC_MAX_ALLOC
-{list}rsync {which} -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
+{list}{rsync} {which} -l -n -c -i -i -8 {choice} '--out-format=%i %C %l %n' -- ./ {NOWHERE}/
 echo \"-- $?\"
 "
     )

@@ -5,7 +5,7 @@
 //! by a word that only this connection knows, so that what it prints cannot be taken for its end.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,40 @@ impl Answer {
     }
 }
 
+/// What it takes to have further sessions over a connection, beside whatever else is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sessions<'a> {
+    host: &'a Host,
+    socket_dir: &'a Path,
+    group: &'a ProcessGroup,
+}
+
+impl Sessions<'_> {
+    /// Starts one: a shell there, which reads its script, and what the script reads, from standard input.
+    pub(super) fn start(&self, setting: &Setting) -> Result<(Process, ChildStdin), Halt> {
+        let command = ssh::client(self.host, self.socket_dir)?;
+        with_stdin(Process::start(command, self.group, setting, true)?)
+    }
+
+    /// Fails where somebody killed the guard.
+    pub(super) fn check_guard(&self) -> Result<(), Halt> {
+        check_guard(self.group)
+    }
+}
+
+fn with_stdin((process, stdin): (Process, Option<ChildStdin>)) -> Result<(Process, ChildStdin), Halt> {
+    let stdin = stdin.ok_or_else(|| crate::error::Error::bug("a shell without standard input"))?;
+    Ok((process, stdin))
+}
+
+fn check_guard(group: &ProcessGroup) -> Result<(), Halt> {
+    if group.is_guarded() {
+        Ok(())
+    } else {
+        Err(Halt::Cut("the guard of the child processes was killed".to_owned()))
+    }
+}
+
 /// A connection, with everything that runs over it.
 #[derive(Debug)]
 pub struct Connection {
@@ -64,6 +98,8 @@ pub struct Connection {
     received: Vec<u8>,
     /// The short name of the script sent last, and when that was.
     asked: (&'static str, Instant),
+    /// What the fastest answer took.
+    round_trip: Duration,
     /// The folder with the master's socket; none for `localhost`.
     pub(super) socket_dir: Option<PathBuf>,
     /// Where it leads to.
@@ -90,8 +126,7 @@ impl Connection {
                 cmd!(shell, "/bin/sh -s").into()
             }
         };
-        let (process, stdin) = Process::start(command, &group, setting, true)?;
-        let stdin = stdin.ok_or_else(|| crate::error::Error::bug("a shell without standard input"))?;
+        let (process, stdin) = with_stdin(Process::start(command, &group, setting, true)?)?;
         let mark = format!("minidvodbcopy-{:016x}", rand_u64()?);
         let mut connection = Self {
             group,
@@ -102,6 +137,7 @@ impl Connection {
             answered: 0,
             received: Vec::new(),
             asked: ("", Instant::now()),
+            round_trip: Duration::MAX,
             socket_dir,
             host: host.clone(),
         };
@@ -221,8 +257,9 @@ impl Connection {
     }
 
     /// Writes the end of a script into the file log; a command of it that a signal ended was interrupted.
-    fn ended(&self, answer: Result<Answer, Halt>) -> Result<Answer, Halt> {
-        let (name, seconds) = (self.asked.0, self.asked.1.elapsed().as_secs_f64());
+    fn ended(&mut self, answer: Result<Answer, Halt>) -> Result<Answer, Halt> {
+        let (name, took) = (self.asked.0, self.asked.1.elapsed());
+        let seconds = took.as_secs_f64();
         let how = match &answer {
             Ok(Answer { status: 0, .. }) => "status 0".to_owned(),
             Ok(answer) => format!("status {}{}", answer.status, said_in(&answer.text(), RUBBISH_MAX_BYTES)),
@@ -230,6 +267,7 @@ impl Connection {
         };
         tracing::info!("script {name} after {seconds:.3} s: {how}");
         let answer = answer?;
+        self.round_trip = self.round_trip.min(took);
         match outcome::signal_of(answer.status) {
             Some(signal) => Err(Halt::Cut(format!(
                 "a command of '{name}' at {} was ended there by signal {signal}",
@@ -343,12 +381,19 @@ impl Connection {
     }
 
     /// Fails where somebody killed the guard: without it, children could outlive this process.
-    pub(super) fn check_guard(&mut self) -> Result<(), Halt> {
-        if self.group.is_guarded() {
-            Ok(())
-        } else {
-            Err(Halt::Cut("the guard of the child processes was killed".to_owned()))
-        }
+    pub(super) fn check_guard(&self) -> Result<(), Halt> {
+        check_guard(&self.group)
+    }
+
+    /// What further sessions need; none where it leads to this machine.
+    pub(super) fn sessions(&self) -> Option<Sessions<'_>> {
+        let (host, group) = (&self.host, &self.group);
+        self.socket_dir.as_deref().map(|socket_dir| Sessions { host, socket_dir, group })
+    }
+
+    /// What it takes to the host and back, and something more: its fastest answer so far.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Why the connection is gone: what ssh said, or the signal that ended it.

@@ -15,22 +15,33 @@ mod work;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ChildStdin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use tracing::Span;
 
-use self::meanwhile::Reader;
+use self::meanwhile::Read;
+pub use self::meanwhile::Reader;
 use self::turns::Turns;
 use self::work::Work;
 use super::destination::Identity;
-use super::process::TICK;
+use super::process::{Process, TICK};
 use super::rsync::Checksums;
+use super::shell::Sessions;
 use super::source::{Entry, Source, Staged, partial_path};
 use super::{Connection, Halt, Setting, Watch};
 use crate::error::Error;
 use crate::model::Host;
+
+/// To a host that takes longer to answer, one session's window (ssh's CHAN_SES_WINDOW_DEFAULT, 2 MiB) lets less than
+/// 80 MB/s through; the connection's may be larger.
+const FAR: Duration = Duration::from_millis(25);
+
+/// A session that is not needed is given so long to end.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// What to send.
 #[derive(Debug)]
@@ -60,6 +71,8 @@ pub struct Streamed {
     pub checksums: Checksums,
     /// How it ended there.
     pub end: End,
+    /// What has read files back meanwhile, and can read more.
+    pub reader: Option<Reader>,
 }
 
 /// How streams ended at the far end.
@@ -74,6 +87,34 @@ pub enum End {
     Unknown,
 }
 
+/// A session for the first stream: it takes a turn or two with a host to begin one, while other things are done there.
+#[derive(Debug)]
+pub struct Session {
+    process: Process,
+    stdin: ChildStdin,
+}
+
+impl Session {
+    /// Begins one; none where the connection leads to this machine.
+    ///
+    /// # Errors
+    /// A halt that this machine is the reason of.
+    pub fn begin(connection: &Connection, setting: &Setting) -> Result<Option<Self>, Halt> {
+        connection.sessions().map(|sessions| Self::over(sessions, setting)).transpose()
+    }
+
+    fn over(sessions: Sessions<'_>, setting: &Setting) -> Result<Self, Halt> {
+        let (process, stdin) = sessions.start(setting)?;
+        Ok(Self { process, stdin })
+    }
+
+    /// Ends it in order: a server that allows few of them has room for another one then.
+    fn leave(mut self) {
+        drop(self.stdin);
+        let _ = self.process.end_within(LEAVING);
+    }
+}
+
 /// How far streams are.
 #[derive(Clone, Copy, Debug)]
 pub struct Outlook<'a> {
@@ -83,13 +124,14 @@ pub struct Outlook<'a> {
     pub file: Option<&'a [u8]>,
 }
 
-/// Sends what tars can say; `progress` is told how far it is. Where the far end has no GNU tar, or anything else
+/// Sends what tars can say, first by a session that was begun before, if any; `progress` is told how far it is. Where the far end has no GNU tar, or anything else
 /// is in the way, less goes out, or nothing; where a further connection does not come about, the others send all.
 ///
 /// # Errors
 /// A halt that the watch is due, or that this machine is the reason of.
 pub fn send(
     connection: &mut Connection,
+    session: Option<Session>,
     parcel: &Parcel<'_>,
     setting: &Setting,
     watch: &Watch,
@@ -103,32 +145,50 @@ pub fn send(
                 || there.contains(partial_path(&entry.path, parcel.partial_name).as_slice()))
     };
     let work = Arc::new(Work::new(parcel.source, is_there));
-    let streams_max = work.streams_max(parcel.streams_max);
-    if streams_max == 0 || connection.host.is_local() || parcel.source.is_other_kind_in(parcel.staged) {
+    let Some(sessions) = connection.sessions() else { return Ok(Streamed::default()) };
+    if !work.is_worth_while() || parcel.source.is_other_kind_in(parcel.staged) {
+        if let Some(session) = session {
+            session.leave();
+        }
         return Ok(Streamed::default());
     }
+    let streams_max = work.streams_max(parcel.streams_max);
+    let may_have_another_session =
+        parcel.streams_max > 1 && work.fills_windows() && connection.round_trip() > FAR;
     // Set when nobody waits for a connection that is still being made.
     let is_late = Arc::new(AtomicBool::new(false));
     let while_of_use = watch.until(Arc::clone(&is_late));
-    let (host, span) = (connection.host.clone(), Span::current());
+    let (host, span) = (&connection.host, Span::current());
     let mut turns = Turns::of(connection.client_id());
-    let (sender, ended) = channel();
+    let (sender, told) = channel();
     let ends = std::thread::scope(|scope| {
         let (work, span) = (&work, &span);
-        let (host, while_of_use) = (&host, &while_of_use);
+        let while_of_use = &while_of_use;
         let first = sender.clone();
         scope.spawn(move || {
             let _inside = span.enter();
-            report(&first, || over_this(connection, work, parcel, setting, watch));
+            report(&first, || by_the_first(sessions, session, work, parcel, &first, setting, watch));
         });
         let (mut streams, mut ends) = (1, Vec::new());
         while ends.len() < streams {
-            if let Ok(end) = ended.recv_timeout(TICK) {
-                // The first stream that halts ends the others.
-                if end.is_err() {
-                    work.give_up();
+            match told.recv_timeout(TICK) {
+                // What fills the session's window waits for the host to make room.
+                Ok(Told::Begun) if may_have_another_session => {
+                    streams += 1;
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        let _inside = span.enter();
+                        report(&sender, || by_another_session(sessions, work, parcel, setting, watch));
+                    });
                 }
-                ends.push(end);
+                Ok(Told::Ended(end)) => {
+                    // The first stream that halts ends the others.
+                    if end.is_err() {
+                        work.give_up();
+                    }
+                    ends.push(end);
+                }
+                Ok(Told::Begun) | Err(_) => {}
             }
             if work.is_given_out() || work.is_given_up() {
                 is_late.store(true, Ordering::Relaxed);
@@ -142,7 +202,9 @@ pub fn send(
                 let sender = sender.clone();
                 scope.spawn(move || {
                     let _inside = span.enter();
-                    report(&sender, || over_another(host, work, parcel, setting, watch, while_of_use));
+                    report(&sender, || {
+                        by_another_connection(host, work, parcel, setting, watch, while_of_use)
+                    });
                 });
             }
         }
@@ -156,7 +218,8 @@ pub fn send(
             Ok(ended) => {
                 streamed.end = streamed.end.max(ended.end);
                 streamed.checksums.add(ended.checksums);
-                there.extend(ended.there);
+                there.extend(ended.read.there);
+                streamed.reader = streamed.reader.or(ended.read.reader);
             }
             // The first of them is why the others were ended.
             Err(halt) => halted = halted.or(Some(halt)),
@@ -173,14 +236,21 @@ pub fn send(
     halted.map_or(Ok(streamed), Err)
 }
 
+/// What a stream tells.
+enum Told {
+    /// The first one has begun.
+    Begun,
+    Ended(Result<Ended, Halt>),
+}
+
 /// What became of one stream.
 #[derive(Debug, Default)]
 struct Ended {
     end: End,
     /// Of what went out.
     checksums: Checksums,
-    /// The numbers of the files that were read back meanwhile, whichever stream they went by, and are as they were sent.
-    there: Vec<usize>,
+    /// What was read back meanwhile, whichever streams it came by.
+    read: Read,
 }
 
 impl Ended {
@@ -191,26 +261,33 @@ impl Ended {
 }
 
 /// Lets a stream be, and tells what became of it, in any case: somebody waits for that.
-fn report(to: &Sender<Result<Ended, Halt>>, stream: impl FnOnce() -> Result<Ended, Halt>) {
+fn report(to: &Sender<Told>, stream: impl FnOnce() -> Result<Ended, Halt>) {
     let ended = catch_unwind(AssertUnwindSafe(stream))
         .unwrap_or_else(|_| Err(Error::bug("a stream ended in an unexpected way").into()));
     // Only a receiver that is gone does not take it.
-    let _ = to.send(ended);
+    let _ = to.send(Told::Ended(ended));
 }
 
-fn over_this(
-    connection: &mut Connection,
+fn by_the_first(
+    sessions: Sessions<'_>,
+    session: Option<Session>,
     work: &Arc<Work>,
     parcel: &Parcel<'_>,
+    to: &Sender<Told>,
     setting: &Setting,
     watch: &Watch,
 ) -> Result<Ended, Halt> {
-    let ready = match one::begin(connection, parcel, setting, watch)? {
+    let session = match session {
+        Some(session) => session,
+        None => Session::over(sessions, setting)?,
+    };
+    let ready = match one::begin(sessions, session, parcel, setting, watch)? {
         Ok(ready) => ready,
         Err(end) => return Ok(Ended::without_files(end)),
     };
+    let _ = to.send(Told::Begun);
     let reader = match parcel.is_read_back {
-        true => Reader::begin(connection, parcel, setting)?,
+        true => Reader::begin(sessions, parcel, setting)?,
         false => None,
     };
     work.set_read_back(reader.is_some());
@@ -218,16 +295,30 @@ fn over_this(
     let read_back = |reader: Reader| span.in_scope(|| reader.run(work, &is_over, setting, watch));
     std::thread::scope(|scope| {
         let reading = reader.map(|reader| scope.spawn(|| read_back(reader)));
-        let sent = one::send(connection, ready, work, true, setting, watch);
+        let sent = one::send(sessions, ready, work, true, setting, watch);
         is_over.store(true, Ordering::Relaxed);
         // Where reading ended in an unexpected way, nothing has been read.
-        let there = reading.and_then(|reading| reading.join().ok()).unwrap_or_default();
-        sent.map(|ended| Ended { there, ..ended })
+        let read = reading.and_then(|reading| reading.join().ok()).unwrap_or_default();
+        sent.map(|ended| Ended { read, ..ended })
     })
 }
 
+/// Sends by one session more of the same connection.
+fn by_another_session(
+    sessions: Sessions<'_>,
+    work: &Arc<Work>,
+    parcel: &Parcel<'_>,
+    setting: &Setting,
+    watch: &Watch,
+) -> Result<Ended, Halt> {
+    match one::begin(sessions, Session::over(sessions, setting)?, parcel, setting, watch)? {
+        Ok(ready) => one::send(sessions, ready, work, false, setting, watch),
+        Err(end) => Ok(Ended::without_files(end)),
+    }
+}
+
 /// Makes a connection of its own for a stream. That none comes about, or too late, is no harm.
-fn over_another(
+fn by_another_connection(
     host: &Host,
     work: &Arc<Work>,
     parcel: &Parcel<'_>,
@@ -235,13 +326,21 @@ fn over_another(
     watch: &Watch,
     while_of_use: &Watch,
 ) -> Result<Ended, Halt> {
-    let begun = Connection::open(host, setting, while_of_use).and_then(|mut connection| {
-        let begun = one::begin(&mut connection, parcel, setting, while_of_use)?;
+    let begun = Connection::open(host, setting, while_of_use).and_then(|connection| {
+        let begun = match connection.sessions() {
+            Some(sessions) => {
+                let session = Session::over(sessions, setting)?;
+                one::begin(sessions, session, parcel, setting, while_of_use)?
+            }
+            None => Err(End::NotBegun),
+        };
         Ok((connection, begun))
     });
     let end = match begun {
-        Ok((mut connection, Ok(ready))) => {
-            let ended = one::send(&mut connection, ready, work, false, setting, watch);
+        Ok((connection, Ok(ready))) => {
+            let sessions =
+                connection.sessions().ok_or_else(|| Error::bug("a connection without sessions"))?;
+            let ended = one::send(sessions, ready, work, false, setting, watch);
             let span = Span::current();
             // Nobody waits for the last of ssh; should this process end meanwhile, the guard sees to it.
             std::thread::spawn(move || span.in_scope(|| drop(connection)));

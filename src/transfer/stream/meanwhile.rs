@@ -1,8 +1,8 @@
 //! Reading back what has arrived while more goes out, over a second session of the first stream's connection.
 //!
 //! It is a head start, too: a file that it has not read, or that was not as it was sent, is read again when all is
-//! there. Invariant: a file counts only where the far end has read it after its tar had told that it was whole, in the
-//! folder that was meant.
+//! there, over the same session where that is still good. Invariant: a file counts only where the far end has read it
+//! after its tar had told that it was whole, in the folder that was meant.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write as _;
@@ -16,7 +16,8 @@ use super::work::{Sent, Work};
 use crate::transfer::destination::enter_folder_script;
 use crate::transfer::process::{Event, Process, TICK};
 use crate::transfer::rsync::{self, Lines};
-use crate::transfer::{Connection, Halt, Setting, Watch, ssh};
+use crate::transfer::shell::Sessions;
+use crate::transfer::{Halt, Setting, Watch};
 
 /// The far end is given something to read where so many files have arrived, or so many bytes of them.
 const FILES_LEAST: usize = 1000;
@@ -26,65 +27,94 @@ const FILES_MOST: usize = 2000;
 const BYTES_MOST: u64 = 128 * 1024 * 1024;
 /// Their names together have no more bytes than a pipe holds: writing them never waits.
 const NAMES_MOST_BYTES: usize = 40 * 1024;
-/// What is being unpacked goes first, where there are processors for one of the two only: in the same session, and,
-/// where the kernel shares them between sessions (sched(7), autogroup), among these.
-const GIVE_WAY: &str = "renice -n 19 -p $$ >/dev/null 2>&1
-{ echo 19 >/proc/$$/autogroup; } 2>/dev/null
-";
+/// What is being unpacked goes first, where there are processors for one of the two only, also where the kernel shares
+/// them between sessions (sched(7), autogroup).
+const GIVE_WAY: &str = "{ echo 19 >/proc/$$/autogroup; } 2>/dev/null\n";
+/// When all is there, it has its turns as anything else.
+const GIVE_WAY_NO_MORE: &str = "{ echo 0 >/proc/$$/autogroup; } 2>/dev/null\n";
 /// So often it is seen what has arrived.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A far end that reads what it is told to.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub struct Reader {
     process: Process,
     stdin: ChildStdin,
     lines: Lines,
 }
 
+/// What was read back meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// The numbers of the files that are as they were sent.
+    pub(super) there: Vec<usize>,
+    /// What can read more.
+    pub(super) reader: Option<Reader>,
+}
+
 impl Reader {
-    /// Starts it, where there is a connection for it.
+    /// Starts it, where that is possible.
     ///
     /// # Errors
     /// A halt that this machine is the reason of.
     pub(super) fn begin(
-        connection: &Connection,
+        sessions: Sessions<'_>,
         parcel: &Parcel<'_>,
         setting: &Setting,
     ) -> Result<Option<Self>, Halt> {
-        let Some(socket_dir) = &connection.socket_dir else { return Ok(None) };
-        let command = ssh::client(&connection.host, socket_dir)?;
-        let (process, stdin) = Process::start(command, &connection.group, setting, true)?;
-        let Some(mut stdin) = stdin else { return Ok(None) };
+        let (process, mut stdin) = sessions.start(setting)?;
         let enter = enter_folder_script(parcel.to, parcel.folder);
         let begun = stdin.write_all(format!("LC_ALL=C; export LC_ALL\n{GIVE_WAY}{enter}").as_bytes());
         Ok(begun.is_ok().then(|| Self { process, stdin, lines: Lines::default() }))
     }
 
-    /// Has read back what arrives until it `is_over`, or the far end does not read any more; says which files are there
-    /// as they were sent, by their numbers.
-    pub(super) fn run(
-        mut self,
-        work: &Work,
-        is_over: &AtomicBool,
-        setting: &Setting,
-        watch: &Watch,
-    ) -> Vec<usize> {
-        let (mut there, mut taken) = (Vec::new(), 0);
-        while !is_over.load(Ordering::Relaxed) && watch.check().is_ok() {
+    /// Has read back what arrives until it `is_over`, or the far end does not read any more.
+    pub(super) fn run(mut self, work: &Work, is_over: &AtomicBool, setting: &Setting, watch: &Watch) -> Read {
+        let (mut there, mut taken, mut is_good) = (Vec::new(), 0, true);
+        while is_good && !is_over.load(Ordering::Relaxed) && watch.check().is_ok() {
             let files = work.take_arrived(|arrived| worth_reading(work, arrived));
             if files.is_empty() {
                 std::thread::sleep(LOOK);
                 continue;
             }
             taken += files.len();
-            if !self.read(work, &files, &mut there, setting, watch) {
-                break;
-            }
+            is_good = self.read(work, &files, &mut there, setting, watch);
         }
         work.set_read_back(false);
         tracing::info!("read back while more was sent: {} files equal of {taken}", there.len());
-        there
+        if !is_good {
+            // What it has said goes into its account.
+            let _ = self.process.end_within(TICK);
+        }
+        Read { there, reader: is_good.then_some(self) }
+    }
+
+    /// Starts a last script in the folder; [`Self::hear`] takes what it prints.
+    pub(in crate::transfer) fn ask(&mut self, script: &str) {
+        // Whoever does not read it says nothing, either.
+        let _ = self.stdin.write_all([GIVE_WAY_NO_MORE, script].concat().as_bytes());
+    }
+
+    /// Gives what that script prints to `take` until it says that it was all, or no more comes; `look` says from time to
+    /// time whether to go on.
+    ///
+    /// # Errors
+    /// What `look` says.
+    pub(in crate::transfer) fn hear(
+        mut self,
+        mut take: impl FnMut(&[u8]) -> bool,
+        mut look: impl FnMut() -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
+        let mut is_all = false;
+        while !is_all {
+            match self.process.next(TICK) {
+                Event::Output(bytes) => is_all = take(&bytes),
+                Event::Nothing => {}
+                Event::End => break,
+            }
+            look()?;
+        }
+        Ok(())
     }
 
     /// Has these files read, and adds those that are as they were sent; whether it can be told to read more.
@@ -99,7 +129,7 @@ impl Reader {
         let named = files.iter().filter_map(|sent| Some((name(work, *sent)?, *sent)));
         let sent: HashMap<&str, Sent> = named.collect();
         let names: Vec<&str> = sent.keys().copied().collect();
-        let script = rsync::checksums_script(Some(ALGORITHM), Some(&names));
+        let script = rsync::patient_checksums_script(ALGORITHM, &names);
         if self.stdin.write_all(script.as_bytes()).is_err() {
             return false;
         }

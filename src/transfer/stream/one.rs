@@ -12,16 +12,19 @@ use std::time::{Duration, Instant};
 
 use super::packing::{Packing, Pipe, State};
 use super::work::Work;
-use super::{End, Ended, Parcel};
+use super::{End, Ended, Parcel, Session};
 use crate::transfer::destination::{MARK_FD, enter_folder_script};
 use crate::transfer::process::{Event, Messages, Process, TICK};
 use crate::transfer::rsync::{self, Lines};
-use crate::transfer::{Connection, Halt, Setting, Watch, ssh};
+use crate::transfer::shell::Sessions;
+use crate::transfer::{Halt, Setting, Watch};
 
 /// Before a word is sent, the far end has to have said that it is ready.
 const READY: &str = "ready";
 /// What the far end says where it cannot take a stream.
 const NO_TAR: &str = "no GNU tar";
+/// What ssh says where the server allows no further session (sshd_config, MaxSessions).
+const REFUSED: &str = "Session open refused by peer";
 /// What the far end says last, with the tar's status: that tar is gone then.
 const ENDED: &str = "tar ended with";
 /// What the far end says, with a number, when it is about to read that record of the archive.
@@ -84,29 +87,28 @@ fn parse_checkpoint(line: &[u8]) -> Option<u64> {
 
 /// Starts the far end; where it cannot take a stream, says why none began.
 pub(super) fn begin(
-    connection: &mut Connection,
+    sessions: Sessions<'_>,
+    session: Session,
     parcel: &Parcel<'_>,
     setting: &Setting,
     watch: &Watch,
 ) -> Result<Result<Ready, End>, Halt> {
-    let Some(socket_dir) = connection.socket_dir.clone() else { return Ok(Err(End::NotBegun)) };
-    let command = ssh::client(&connection.host, &socket_dir)?;
-    let (mut process, stdin) = Process::start(command, &connection.group, setting, true)?;
-    let Some(mut stdin) = stdin else { return Ok(Err(End::NotBegun)) };
+    let Session { mut process, mut stdin } = session;
     let mut said = Said::default();
     if stdin.write_all(script(parcel).as_bytes()).and_then(|()| stdin.flush()).is_ok()
-        && is_ready(connection, &mut process, &mut said, setting, watch)?
+        && is_ready(sessions, &mut process, &mut said, setting, watch)?
     {
         return Ok(Ok(Ready { process, stdin, said }));
     }
     tracing::info!("no stream: {}", said.text());
-    Ok(Err(if said.has_line(NO_TAR) { End::NotBegun } else { End::Unknown }))
+    let has_begun = !said.has_line(NO_TAR) && !process.messages().contains(REFUSED);
+    Ok(Err(if has_begun { End::Unknown } else { End::NotBegun }))
 }
 
 /// Sends what `work` gives out until there is no more, and the rest as well where it `is_last`; says how it ended
 /// there, with the checksums of what went out.
 pub(super) fn send(
-    connection: &mut Connection,
+    sessions: Sessions<'_>,
     ready: Ready,
     work: &Arc<Work>,
     is_last: bool,
@@ -121,7 +123,7 @@ pub(super) fn send(
     let (sender, packed) = sync_channel(1);
     // A source that hangs must not hold the pass up: whoever reads it is left behind then.
     std::thread::spawn(move || sender.send(packing.run()));
-    let watched = attend(connection, &mut process, &mut said, setting, watch, work, &state);
+    let watched = attend(sessions, &mut process, &mut said, setting, watch, work, &state);
     state.is_over.store(true, Ordering::Relaxed);
     if let Err(halt) = watched {
         process.ask_to_end();
@@ -157,7 +159,7 @@ exit
 }
 
 fn is_ready(
-    connection: &mut Connection,
+    sessions: Sessions<'_>,
     process: &mut Process,
     said: &mut Said,
     setting: &Setting,
@@ -174,14 +176,14 @@ fn is_ready(
             return Ok(true);
         }
         watch.check()?;
-        connection.check_guard()?;
+        sessions.check_guard()?;
     }
     Ok(false)
 }
 
 /// Waits for the far end, which ends when everything has come, or when it can take no more.
 fn attend(
-    connection: &mut Connection,
+    sessions: Sessions<'_>,
     process: &mut Process,
     said: &mut Said,
     setting: &Setting,
@@ -200,7 +202,7 @@ fn attend(
             Event::End => return Ok(()),
         }
         watch.check()?;
-        connection.check_guard()?;
+        sessions.check_guard()?;
         if work.is_given_up() {
             return Err(Halt::Cut("another stream has met what ends the attempt".to_owned()));
         }

@@ -17,6 +17,8 @@ use crate::transfer::source::{Entry, Kind, Source};
 const FILE_COST_BYTES: u64 = 16 * 1024;
 /// With less than this there is nothing to win: a thousand empty files, or one of 16 MiB.
 const WORTH_WHILE_COST_BYTES: u64 = 1000 * FILE_COST_BYTES;
+/// The windows of four sessions.
+const WINDOWS_BYTES: u64 = 8 * 1024 * 1024;
 /// A further connection costs at least what it takes to send this.
 const STREAM_COST_BYTES: u64 = 32 * 1024 * 1024;
 /// It costs both hosts the making of it, and a turn or more: it must have so long to be of use.
@@ -115,11 +117,18 @@ impl Work {
         &self.files[number]
     }
 
-    /// How many streams could be worth while, `most` at most; none where rsync does as well.
+    /// Whether it is not so little that rsync does as well.
+    pub(super) fn is_worth_while(&self) -> bool {
+        self.cost_bytes >= WORTH_WHILE_COST_BYTES
+    }
+
+    /// Whether it is enough to wait for the window of a session again and again.
+    pub(super) fn fills_windows(&self) -> bool {
+        self.bytes >= WINDOWS_BYTES
+    }
+
+    /// How many streams could be worth while, `most` at most.
     pub(super) fn streams_max(&self, most: u8) -> usize {
-        if self.cost_bytes < WORTH_WHILE_COST_BYTES {
-            return 0;
-        }
         let worth = usize::try_from(self.cost_bytes / STREAM_COST_BYTES).unwrap_or(usize::MAX);
         worth.min(self.lots.len()).clamp(1, usize::from(most).max(1))
     }
@@ -292,7 +301,10 @@ mod tests {
 
     #[test]
     fn a_connection_more_must_be_worth_it() {
-        let streams = |sizes: &[u64], most| Work::new(&work(sizes).1, |_| false).streams_max(most);
+        let streams = |sizes: &[u64], most| {
+            let work = Work::new(&work(sizes).1, |_| false);
+            if work.is_worth_while() { work.streams_max(most) } else { 0 }
+        };
         assert_eq!(streams(&[1; 900], 4), 0);
         assert_eq!(streams(&[1; 1100], 4), 1);
         assert_eq!(streams(&[20 << 20], 4), 1);
@@ -300,6 +312,6 @@ mod tests {
         assert_eq!(streams(&[40 << 20; 3], 4), 3);
         assert_eq!(streams(&[40 << 20; 30], 4), 4);
         assert_eq!(streams(&[40 << 20; 30], 1), 1);
-        assert_eq!(Work::new(&work(&[40 << 20; 30]).1, |_| true).streams_max(4), 0);
+        assert!(!Work::new(&work(&[40 << 20; 30]).1, |_| true).is_worth_while());
     }
 }
