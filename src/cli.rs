@@ -179,7 +179,7 @@ pub struct TargetAdd {
     /// limit what is sent, as rsync's --bwlimit: KiB a second, or with a suffix such as 20m; 0: no limit
     #[argh(option, from_str_fn(bwlimit), arg_name = "rate")]
     pub bwlimit: Option<String>,
-    /// send a minidvodb by so many streams at most, each over an ssh connection of its own (4)
+    /// send a minidvodb by so many streams at most, over as many ssh connections or one less (4)
     #[argh(option, from_str_fn(streams), arg_name = "n")]
     pub streams: Option<u8>,
 }

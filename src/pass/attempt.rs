@@ -521,12 +521,11 @@ impl<'p> Run<'_, 'p> {
         let is_at_once = view.staging.is_none() && old.is_none() && head_start.end != End::Unknown;
         // Streams that have come to their end have mostly left nothing to do.
         let is_sent = head_start.end == End::Done && !is_suspicious && old.is_none();
-        let mut reader = head_start.reader.filter(|_| is_sent);
-        if let Some(reader) = &mut reader {
-            let checksums = &head_start.checksums;
-            readback::ask(reader, Expected { source, checksums, folder: &to, identity: staged });
-        }
+        let checksums = &head_start.checksums;
+        let expected = Expected { source, checksums, folder: &to, identity: staged };
+        let reader = head_start.reader.filter(|_| is_sent).and_then(|reader| readback::ask(reader, expected));
         let mut is_exact = is_sent && self.is_exact(connection, view, staged, source)?;
+        let reader = reader.filter(|_| is_exact);
         let mut checksums = Checksums::default();
         if !is_exact {
             checksums = self.rsync(connection, &job)?;
@@ -573,7 +572,11 @@ impl<'p> Run<'_, 'p> {
             to: job.to,
             folder,
             streams_max: self.served.target.streams,
-            is_read_back: job.source.is_on_own_disk() && self.served.target.verify == Verify::Checksum,
+            // Where anything lies there already, both sides are compared, or rsync reads what is staged, in any case.
+            is_read_back: self.served.target.verify == Verify::Checksum
+                && job.source.is_on_own_disk()
+                && !job.manner.compares_content()
+                && !lies_there.iter().any(|staged| staged.kind == Kind::File),
         };
         let (Pass { context, show, lock, .. }, attempt) = (&mut *self.pass, &mut self.attempt);
         let streamed =

@@ -13,8 +13,9 @@ use super::source::{Entry, Kind, Source, shown};
 use super::stream::{Outlook, Reader};
 use super::{Connection, Halt, Setting, Watch, ssh};
 
-/// So many files are named to the host one by one.
-const LISTED_MAX: usize = 50_000;
+/// Files are named to the host one by one where their names have so many bytes together at most: less than a session's
+/// window, so that writing them does not wait.
+const NAMES_MAX_BYTES: usize = 1024 * 1024;
 
 /// What is to be there, and where.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +48,16 @@ impl<'a> Expected<'a> {
     /// Makes their checksums in the folder, or those of all, where they are many or have names that no list can hold.
     fn script(&self) -> String {
         let some: Option<Vec<&str>> =
-            match self.unread().count() == self.files().count() || self.unread().nth(LISTED_MAX).is_some() {
+            match self.unread().count() == self.files().count() || self.names_bytes() > NAMES_MAX_BYTES {
                 true => None,
                 false => self.unread().map(|file| str::from_utf8(&file.path).ok()).collect(),
             };
         rsync::checksums_script(Some(&self.checksums.algorithm), some.as_deref())
+    }
+
+    /// The bytes of the names of those files, in quotes.
+    fn names_bytes(&self) -> usize {
+        self.unread().map(|file| file.path.len() + "'' ".len()).sum()
     }
 
     /// As [`Self::script`], for a shell that is not in the folder.
@@ -71,9 +77,14 @@ fn unread<'a>(source: &'a Source, checksums: &Checksums) -> impl Iterator<Item =
     source.entries.iter().filter(move |entry| entry.kind == Kind::File && !is_there(entry))
 }
 
-/// Lets what has read some files back read the others, now that all are there; [`is_equal`] takes its answer.
-pub fn ask(reader: &mut Reader, expected: Expected<'_>) {
-    reader.ask(&expected.script());
+/// Lets what has read some files back read the others, now that all are there; [`is_equal`] takes its answer. None where
+/// there is nothing more to read, or no sums to compare with.
+pub fn ask(mut reader: Reader, expected: Expected<'_>) -> Option<Reader> {
+    let is_needed = expected.is_whole() && expected.unread().next().is_some();
+    is_needed.then(|| {
+        reader.ask(&expected.script());
+        reader
+    })
 }
 
 /// Whether the host has read back every file as it was sent, as a reader that was asked tells, or another one;

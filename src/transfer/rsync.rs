@@ -103,7 +103,7 @@ pub enum Manner<'a> {
 
 impl Manner<'_> {
     /// Whether what is there already counts by its content.
-    fn compares_content(self) -> bool {
+    pub fn compares_content(self) -> bool {
         matches!(self, Self::Stage { is_suspicious: true, .. } | Self::Stage { old: Some(_), .. })
     }
 
@@ -292,7 +292,7 @@ pub(super) fn checksums_script(algorithm: Option<&str>, some: Option<&[&str]>) -
     checksums_script_by("rsync", algorithm, some)
 }
 
-/// As [`checksums_script`], for what goes before other things with which it shares the processors.
+/// As [`checksums_script`], where other things on the same processors go before it.
 pub(super) fn patient_checksums_script(algorithm: &str, some: &[&str]) -> String {
     checksums_script_by("nice -n 19 rsync", Some(algorithm), Some(some))
 }

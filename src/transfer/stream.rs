@@ -1,5 +1,5 @@
 //! A head start: the files of a minidvodb go out as tars, over as many connections as are worth while, which
-//! costs less than rsync does and fills a link that one connection cannot.
+//! costs less than rsync does and fills a link that one connection cannot. What has arrived is read back meanwhile.
 //!
 //! It is no more than that: unless a listing then finds everything as it is in the source, rsync comes after it,
 //! sends what did not arrive, sets what a tar cannot say, and speaks of what is wrong at either end. Invariants: only
@@ -130,7 +130,7 @@ pub struct Outlook<'a> {
 /// # Errors
 /// A halt that the watch is due, or that this machine is the reason of.
 pub fn send(
-    connection: &mut Connection,
+    connection: &Connection,
     session: Option<Session>,
     parcel: &Parcel<'_>,
     setting: &Setting,
@@ -178,7 +178,9 @@ pub fn send(
                     let sender = sender.clone();
                     scope.spawn(move || {
                         let _inside = span.enter();
-                        report(&sender, || by_another_session(sessions, work, parcel, setting, watch));
+                        report(&sender, || {
+                            by_another_session(sessions, work, parcel, setting, watch, while_of_use)
+                        });
                     });
                 }
                 Ok(Told::Ended(end)) => {
@@ -186,7 +188,7 @@ pub fn send(
                     if end.is_err() {
                         work.give_up();
                     }
-                    ends.push(end);
+                    ends.push(*end);
                 }
                 Ok(Told::Begun) | Err(_) => {}
             }
@@ -240,7 +242,7 @@ pub fn send(
 enum Told {
     /// The first one has begun.
     Begun,
-    Ended(Result<Ended, Halt>),
+    Ended(Box<Result<Ended, Halt>>),
 }
 
 /// What became of one stream.
@@ -258,6 +260,12 @@ impl Ended {
     fn without_files(end: End) -> Self {
         Self { end, ..Self::default() }
     }
+
+    /// A further one, which is no more than that, did not come about.
+    fn without_another(what: &str, halt: &Halt) -> Self {
+        tracing::info!("a further {what} did not come about: {halt:?}");
+        Self::default()
+    }
 }
 
 /// Lets a stream be, and tells what became of it, in any case: somebody waits for that.
@@ -265,7 +273,7 @@ fn report(to: &Sender<Told>, stream: impl FnOnce() -> Result<Ended, Halt>) {
     let ended = catch_unwind(AssertUnwindSafe(stream))
         .unwrap_or_else(|_| Err(Error::bug("a stream ended in an unexpected way").into()));
     // Only a receiver that is gone does not take it.
-    let _ = to.send(Told::Ended(ended));
+    let _ = to.send(Told::Ended(Box::new(ended)));
 }
 
 fn by_the_first(
@@ -286,34 +294,48 @@ fn by_the_first(
         Err(end) => return Ok(Ended::without_files(end)),
     };
     let _ = to.send(Told::Begun);
-    let reader = match parcel.is_read_back {
-        true => Reader::begin(sessions, parcel, setting)?,
-        false => None,
-    };
+    let reader = if parcel.is_read_back { Reader::begin(sessions, parcel, setting) } else { None };
     work.set_read_back(reader.is_some());
     let (is_over, span) = (AtomicBool::new(false), Span::current());
-    let read_back = |reader: Reader| span.in_scope(|| reader.run(work, &is_over, setting, watch));
+    let read_back = |reader: Reader| span.in_scope(|| reader.run(work, &is_over, watch));
     std::thread::scope(|scope| {
         let reading = reader.map(|reader| scope.spawn(|| read_back(reader)));
+        let over = Over(&is_over);
         let sent = one::send(sessions, ready, work, true, setting, watch);
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
+        if sent.is_err() {
+            work.give_up();
+        }
         // Where reading ended in an unexpected way, nothing has been read.
         let read = reading.and_then(|reading| reading.join().ok()).unwrap_or_default();
         sent.map(|ended| Ended { read, ..ended })
     })
 }
 
-/// Sends by one session more of the same connection.
+/// Something is over when this goes, however that comes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Sends by one session more of a connection. That none comes about, or too late, is no harm.
 fn by_another_session(
     sessions: Sessions<'_>,
     work: &Arc<Work>,
     parcel: &Parcel<'_>,
     setting: &Setting,
     watch: &Watch,
+    while_of_use: &Watch,
 ) -> Result<Ended, Halt> {
-    match one::begin(sessions, Session::over(sessions, setting)?, parcel, setting, watch)? {
-        Ok(ready) => one::send(sessions, ready, work, false, setting, watch),
-        Err(end) => Ok(Ended::without_files(end)),
+    let begun = Session::over(sessions, setting)
+        .and_then(|session| one::begin(sessions, session, parcel, setting, while_of_use));
+    match begun {
+        Ok(Ok(ready)) => one::send(sessions, ready, work, false, setting, watch),
+        Ok(Err(end)) => Ok(Ended::without_files(end)),
+        Err(halt) => Ok(Ended::without_another("session", &halt)),
     }
 }
 
@@ -326,31 +348,14 @@ fn by_another_connection(
     watch: &Watch,
     while_of_use: &Watch,
 ) -> Result<Ended, Halt> {
-    let begun = Connection::open(host, setting, while_of_use).and_then(|connection| {
-        let begun = match connection.sessions() {
-            Some(sessions) => {
-                let session = Session::over(sessions, setting)?;
-                one::begin(sessions, session, parcel, setting, while_of_use)?
-            }
-            None => Err(End::NotBegun),
-        };
-        Ok((connection, begun))
-    });
-    let end = match begun {
-        Ok((connection, Ok(ready))) => {
-            let sessions =
-                connection.sessions().ok_or_else(|| Error::bug("a connection without sessions"))?;
-            let ended = one::send(sessions, ready, work, false, setting, watch);
-            let span = Span::current();
-            // Nobody waits for the last of ssh; should this process end meanwhile, the guard sees to it.
-            std::thread::spawn(move || span.in_scope(|| drop(connection)));
-            return ended;
-        }
-        Ok((_, Err(end))) => end,
-        Err(halt) => {
-            tracing::info!("a further connection did not come about: {halt:?}");
-            End::NotBegun
-        }
+    let connection = match Connection::open(host, setting, while_of_use) {
+        Ok(connection) => connection,
+        Err(halt) => return Ok(Ended::without_another("connection", &halt)),
     };
-    Ok(Ended::without_files(end))
+    let Some(sessions) = connection.sessions() else { return Ok(Ended::default()) };
+    let ended = by_another_session(sessions, work, parcel, setting, watch, while_of_use);
+    let span = Span::current();
+    // Nobody waits for the last of ssh; should this process end meanwhile, the guard sees to it.
+    std::thread::spawn(move || span.in_scope(|| drop(connection)));
+    ended
 }

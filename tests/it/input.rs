@@ -1429,8 +1429,8 @@ fn the_help_of_a_few_commands() {
               --deadline        the most that one attempt may take (17280)
               --bwlimit         limit what is sent, as rsync's --bwlimit: KiB a second, or
                                 with a suffix such as 20m; 0: no limit
-              --streams         send a minidvodb by so many streams at most, each over an
-                                ssh connection of its own (4)
+              --streams         send a minidvodb by so many streams at most, over as many
+                                ssh connections or one less (4)
               --help            display usage information
 
             Examples:

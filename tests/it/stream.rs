@@ -1,4 +1,4 @@
-//! What is sent begins with streams of tars, one for each connection that is worth while: what arrives is what rsync
+//! What is sent begins with streams of tars, as many as are worth while, and is read back meanwhile: what arrives is what rsync
 //! alone would have made of it, whatever happens on the way.
 
 use std::ffi::{OsStr, OsString};
@@ -459,38 +459,46 @@ fn large_files_go_out_over_several_connections_as_many_as_the_target_allows() {
     }
 }
 
-/// What the host's tar does: it has two of the large files, and what is sent comes no further for a while.
-const WITH_A_PAUSE: &str = "{ head -c 90000000; sleep 3; cat; } | TAR \"$@\"";
+/// What the host's tar does when it has two of the large files: no more comes before both have been read back.
+const UNTIL_TWO_ARE_READ: &str =
+    "n=0; until [ $(grep -c large READ) = 2 ] || [ $n = 300 ]; do sleep 0.1; n=$((n+1)); done";
 
-/// What has arrived is read back in the middle of the sending: of so many files so many were equal, and then, when
-/// all was there, so many others.
+/// What has arrived is read back in the middle of the sending, and the rest when all is there, as the log tells.
 #[track_caller]
-fn expect_read_meanwhile(world: &World, equal: usize, of: usize, others: &str) {
+fn expect_read_meanwhile(world: &World, meanwhile: &str, then: &str) {
     let log = world.file_log();
-    assert!(log.contains(&format!("read back while more was sent: {equal} files equal of {of}\n")), "{log}");
-    assert!(log.contains(&format!("read back: {others}\n")), "{log}");
+    assert!(log.contains(&format!("read back while more was sent: {meanwhile}")), "{log}");
+    assert!(log.contains(&format!("read back: {then}\n")), "{log}");
 }
 
-/// A world with large files of which the host has some before it gets the others, all by one stream.
-fn with_a_pause(does: &str) -> World {
+/// A world with large files that go out by one stream, through something at the host's end before its tar has them.
+fn by_one_stream_through(does: &str) -> World {
     let mut world = large_files();
-    let_tar(&mut world, does);
+    let read = world.root.join("read");
+    fs::write(&read, "").unwrap();
+    let_tar(&mut world, &format!("{{ {does}; cat; }} | TAR \"$@\"").replace("READ", read.as_str()));
+    // What the host's rsync tells of single files.
+    let real = slow::real("rsync");
+    let script = format!(
+        "case $* in *--files-from*) {real} \"$@\" | tee -a {read}; exit;; esac\nexec {real} \"$@\"\n"
+    );
+    slow::write_program(&world.root.join("bad-tar/rsync"), &format!("#!/bin/sh\n{script}"));
     world.ok(&["target", "add", "ThreePi", HOST, world.there().as_str(), "--streams", "1"]);
     world
 }
 
 #[test]
 fn what_has_arrived_is_read_back_while_more_is_sent_and_once_only() {
-    let world = with_a_pause(WITH_A_PAUSE);
+    let world = by_one_stream_through(&format!("head -c 90000000; {UNTIL_TWO_ARE_READ}"));
     world.ok(&["run"]).is_silent();
     expect_full(&world, "checksum");
-    expect_read_meanwhile(&world, 2, 2, "3 files equal");
+    expect_read_meanwhile(&world, "2 files equal of 2", "3 files equal");
     assert!(!world.file_log().contains("started: rsync -a"), "{}", world.file_log());
 }
 
 #[test]
 fn verified_quickly_nothing_is_read_back_meanwhile() {
-    let world = with_a_pause(WITH_A_PAUSE);
+    let world = by_one_stream_through("head -c 90000000; sleep 1");
     world.ok(&[
         "target",
         "add",
@@ -509,19 +517,20 @@ fn verified_quickly_nothing_is_read_back_meanwhile() {
 
 #[test]
 fn a_byte_that_was_changed_on_the_way_is_found_meanwhile_and_again_when_all_is_there() {
-    let world = with_a_pause(
-        "{ head -c 1000000; head -c 1 >/dev/null; printf x; head -c 90000000; sleep 3; cat; } | TAR \"$@\"",
-    );
+    let world = by_one_stream_through(&format!(
+        "head -c 1000000; head -c 1 >/dev/null; printf x; head -c 90000000; {UNTIL_TWO_ARE_READ}"
+    ));
     world.run(&["run"]).expect(1).says("231").says("n0000/large0.cpm");
-    expect_read_meanwhile(&world, 1, 2, "3 files equal, n0000/large0.cpm not");
+    expect_read_meanwhile(&world, "1 files equal of 2", "3 files equal, n0000/large0.cpm not");
     assert!(!world.there().join("ThreePi.1").exists());
 }
 
 #[test]
 fn where_reading_back_meanwhile_fails_all_is_read_when_it_is_there() {
-    let mut world = with_a_pause(WITH_A_PAUSE);
+    let once_read = "n=0; until [ -e READ.failed ] || [ $n = 300 ]; do sleep 0.1; n=$((n+1)); done";
+    let mut world = by_one_stream_through(&format!("head -c 90000000; {once_read}"));
     let (real, bin) = (slow::real("rsync"), world.root.join("bad-tar"));
-    let once = world.root.join("once");
+    let once = world.root.join("read.failed");
     let script = format!(
         "#!/bin/sh\ncase $* in *--files-from*) mkdir {once} 2>/dev/null && exit 1;; esac\nexec {real} \"$@\"\n"
     );
@@ -530,7 +539,7 @@ fn where_reading_back_meanwhile_fails_all_is_read_when_it_is_there() {
     world.ok(&["run"]).is_silent();
     expect_full(&world, "checksum");
     assert!(once.exists());
-    expect_read_meanwhile(&world, 0, 1, "5 files equal");
+    expect_read_meanwhile(&world, "0 files equal of ", "5 files equal");
 }
 
 #[test]

@@ -31,7 +31,11 @@ const NAMES_MOST_BYTES: usize = 40 * 1024;
 /// them between sessions (sched(7), autogroup).
 const GIVE_WAY: &str = "{ echo 19 >/proc/$$/autogroup; } 2>/dev/null\n";
 /// When all is there, it has its turns as anything else.
-const GIVE_WAY_NO_MORE: &str = "{ echo 0 >/proc/$$/autogroup; } 2>/dev/null\n";
+const GIVE_WAY_NO_MORE: &str = "f=/proc/$$/autogroup
+[ ! -w $f ] || { echo 0 >$f || { sleep 0.1; echo 0 >$f; }; } 2>/dev/null
+";
+/// What is being read when all has been sent is given so long: another one, which need not give way, may be sooner.
+const LAST_READ: Duration = Duration::from_secs(10);
 /// So often it is seen what has arrived.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -54,31 +58,33 @@ pub(super) struct Read {
 
 impl Reader {
     /// Starts it, where that is possible.
-    ///
-    /// # Errors
-    /// A halt that this machine is the reason of.
-    pub(super) fn begin(
-        sessions: Sessions<'_>,
-        parcel: &Parcel<'_>,
-        setting: &Setting,
-    ) -> Result<Option<Self>, Halt> {
-        let (process, mut stdin) = sessions.start(setting)?;
+    pub(super) fn begin(sessions: Sessions<'_>, parcel: &Parcel<'_>, setting: &Setting) -> Option<Self> {
+        let started = sessions.start(setting);
+        let (process, mut stdin) =
+            started.inspect_err(|halt| tracing::info!("nothing is read back meanwhile: {halt:?}")).ok()?;
         let enter = enter_folder_script(parcel.to, parcel.folder);
         let begun = stdin.write_all(format!("LC_ALL=C; export LC_ALL\n{GIVE_WAY}{enter}").as_bytes());
-        Ok(begun.is_ok().then(|| Self { process, stdin, lines: Lines::default() }))
+        begun.is_ok().then(|| Self { process, stdin, lines: Lines::default() })
     }
 
     /// Has read back what arrives until it `is_over`, or the far end does not read any more.
-    pub(super) fn run(mut self, work: &Work, is_over: &AtomicBool, setting: &Setting, watch: &Watch) -> Read {
+    pub(super) fn run(mut self, work: &Work, is_over: &AtomicBool, watch: &Watch) -> Read {
         let (mut there, mut taken, mut is_good) = (Vec::new(), 0, true);
-        while is_good && !is_over.load(Ordering::Relaxed) && watch.check().is_ok() {
+        let is_wanted = || !work.is_given_up() && watch.check().is_ok();
+        while is_good && !is_over.load(Ordering::Relaxed) && is_wanted() {
             let files = work.take_arrived(|arrived| worth_reading(work, arrived));
             if files.is_empty() {
                 std::thread::sleep(LOOK);
                 continue;
             }
             taken += files.len();
-            is_good = self.read(work, &files, &mut there, setting, watch);
+            let mut over_since = None;
+            is_good = self.read(work, &files, &mut there, || {
+                if is_over.load(Ordering::Relaxed) {
+                    over_since = over_since.or_else(|| Some(Instant::now()));
+                }
+                is_wanted() && over_since.is_none_or(|since| since.elapsed() < LAST_READ)
+            });
         }
         work.set_read_back(false);
         tracing::info!("read back while more was sent: {} files equal of {taken}", there.len());
@@ -117,14 +123,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Has these files read, and adds those that are as they were sent; whether it can be told to read more.
+    /// Has these files read, and adds those that are as they were sent; whether it can be told to read more. `look` says
+    /// from time to time whether to go on.
     fn read(
         &mut self,
         work: &Work,
         files: &[Sent],
         there: &mut Vec<usize>,
-        setting: &Setting,
-        watch: &Watch,
+        mut look: impl FnMut() -> bool,
     ) -> bool {
         let named = files.iter().filter_map(|sent| Some((name(work, *sent)?, *sent)));
         let sent: HashMap<&str, Sent> = named.collect();
@@ -133,8 +139,8 @@ impl Reader {
         if self.stdin.write_all(script.as_bytes()).is_err() {
             return false;
         }
-        let (mut end, began) = (None, Instant::now());
-        while end.is_none() && began.elapsed() < setting.limits.stall && watch.check().is_ok() {
+        let mut end = None;
+        while end.is_none() && look() {
             match self.process.next(TICK) {
                 Event::Output(bytes) => self.lines.feed(&bytes, &mut |line| {
                     end = end.or(rsync::parse_end(line));

@@ -1,4 +1,4 @@
-//! One stream: a tar at the far end, which unpacks what comes over one connection.
+//! One stream: a tar at the far end, which unpacks what comes over one session of a connection.
 //!
 //! Invariant: nothing is sent before the far end has said that it is ready, and that its tar is in the folder that
 //! was meant.
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use super::packing::{Packing, Pipe, State};
+use super::packing::{BLOCK_BYTES, Packing, Pipe, State};
 use super::work::Work;
 use super::{End, Ended, Parcel, Session};
 use crate::transfer::destination::{MARK_FD, enter_folder_script};
@@ -29,9 +29,8 @@ const REFUSED: &str = "Session open refused by peer";
 const ENDED: &str = "tar ended with";
 /// What the far end says, with a number, when it is about to read that record of the archive.
 const CHECKPOINT: &str = "Read checkpoint ";
-/// A record of the archive has so many blocks, of so many bytes.
+/// A record of the archive has so many blocks.
 const RECORD_BLOCKS: u64 = 512;
-const BLOCK_BYTES: u64 = 512;
 /// The far end tells after so many records how far it is.
 const RECORDS_TOLD: u64 = 16;
 /// After the far end's end, what is being read of the source is given so long.

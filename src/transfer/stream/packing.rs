@@ -29,8 +29,8 @@ use crate::transfer::source::{Entry, Kind};
 pub(super) const ALGORITHM: &str = "xxh128";
 /// Bytes are read, and handed to ssh, in pieces of this size, which stay near the processor meanwhile.
 const PIECE_BYTES: usize = 128 * 1024;
-/// The records of a tar have so many bytes.
-const RECORD_BYTES: usize = 512;
+/// The blocks of a tar have so many bytes.
+pub(super) const BLOCK_BYTES: u64 = 512;
 /// What the pipe to ssh is to hold, in bytes.
 const PIPE_BYTES: usize = 256 * 1024;
 /// So many files are opened before it is their turn, and so much of a file is read, in bytes.
@@ -333,14 +333,14 @@ impl Exactly<'_> {
         error
     }
 
-    /// Writes them, piece by piece, and what fills the last record.
+    /// Writes them, piece by piece, and what fills the last block.
     fn send(&mut self, piece: &mut [u8], to: &mut impl Write) -> io::Result<()> {
         while self.left > 0 {
             let count = self.read(piece)?;
             to.write_all(&piece[..count])?;
         }
-        let over = (self.size % RECORD_BYTES as u64) as usize;
-        if over > 0 { to.write_all(&[0; RECORD_BYTES][over..]) } else { Ok(()) }
+        let over = (self.size % BLOCK_BYTES) as usize;
+        if over > 0 { to.write_all(&[0; BLOCK_BYTES as usize][over..]) } else { Ok(()) }
     }
 
     /// Reads more of them: at least one.
