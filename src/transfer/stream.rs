@@ -87,7 +87,8 @@ pub enum End {
     Unknown,
 }
 
-/// A session for the first stream: it takes a turn or two with a host to begin one, while other things are done there.
+/// A session of a connection: a shell there that reads its script, and what that reads. To begin one takes a turn or two
+/// with the host; the one of the first stream can be begun while other things are done there.
 #[derive(Debug)]
 pub struct Session {
     process: Process,
@@ -124,8 +125,9 @@ pub struct Outlook<'a> {
     pub file: Option<&'a [u8]>,
 }
 
-/// Sends what tars can say, first by a session that was begun before, if any; `progress` is told how far it is. Where the far end has no GNU tar, or anything else
-/// is in the way, less goes out, or nothing; where a further connection does not come about, the others send all.
+/// Sends what tars can say, first by a session that was begun before, if any; `progress` is told how far it is. Where
+/// the far end has no GNU tar, or anything else is in the way, less goes out, or nothing; where a further connection or
+/// session does not come about, the others send all.
 ///
 /// # Errors
 /// A halt that the watch is due, or that this machine is the reason of.

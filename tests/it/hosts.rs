@@ -12,6 +12,7 @@ use xtask::dvo::Shape;
 use xtask::sshd::{Sshd, SshdOptions};
 
 use super::mounts::is_root;
+use super::slow;
 use super::world::{ALIASES, Ran, World, eventually, finish, names_in};
 
 /// A text with everything that differs from run to run replaced: folders, ports, times, sizes of waits.
@@ -299,7 +300,7 @@ fn no_folder_for_a_connections_socket_is_left_behind() {
     let program = world.command(&["run"]);
     // Wherever it was built, there it is seen.
     let copied = world.root.join("program");
-    std::fs::copy(program.get_program(), &copied).unwrap();
+    slow::copy_program(program.get_program(), &copied);
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script, "sh", world.root.as_str(), inner.as_str(), own.as_str()]);
     command.arg(&copied).args(program.get_args()).env_clear();

@@ -265,6 +265,13 @@ pub fn write_program(path: &Utf8Path, script: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Copies a program. Another process does it: a program that is open for writing cannot be started, and what is open
+/// here is open in every child that another test is just starting.
+#[track_caller]
+pub fn copy_program(from: &std::ffi::OsStr, to: &Utf8Path) {
+    assert!(Command::new("cp").arg("--").arg(from).arg(to).status().unwrap().success());
+}
+
 /// The real program of a name, by the PATH of the test.
 #[track_caller]
 pub fn real(tool: &str) -> Utf8PathBuf {

@@ -9,6 +9,7 @@ use camino::Utf8Path;
 use xtask::dvo::Shape;
 use xtask::setup::Tool;
 
+use super::slow;
 use super::world::{Ran, World, finish};
 
 /// Each command with its verbs, as the help lists them.
@@ -440,7 +441,7 @@ fn hostile_place() -> (World, camino::Utf8PathBuf) {
     let folder = world.root.join(format!("bin {HOSTILE}"));
     fs::create_dir(&folder).unwrap();
     let program = folder.join("minidvodbcopy");
-    fs::copy(env!("CARGO_BIN_EXE_minidvodbcopy"), &program).unwrap();
+    slow::copy_program(env!("CARGO_BIN_EXE_minidvodbcopy").as_ref(), &program);
     let state = world.root.join(format!("state {HOSTILE}"));
     world.set("MINIDVODBCOPY_STATE_DIR", state.as_str());
     (world, program)

@@ -6,15 +6,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write as _;
-use std::process::ChildStdin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Parcel;
 use super::packing::ALGORITHM;
 use super::work::{Sent, Work};
+use super::{Parcel, Session};
 use crate::transfer::destination::enter_folder_script;
-use crate::transfer::process::{Event, Process, TICK};
+use crate::transfer::process::{Event, TICK};
 use crate::transfer::rsync::{self, Lines};
 use crate::transfer::shell::Sessions;
 use crate::transfer::{Halt, Setting, Watch};
@@ -42,8 +41,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A far end that reads what it is told to.
 #[derive(Debug)]
 pub struct Reader {
-    process: Process,
-    stdin: ChildStdin,
+    session: Session,
     lines: Lines,
 }
 
@@ -59,12 +57,12 @@ pub(super) struct Read {
 impl Reader {
     /// Starts it, where that is possible.
     pub(super) fn begin(sessions: Sessions<'_>, parcel: &Parcel<'_>, setting: &Setting) -> Option<Self> {
-        let started = sessions.start(setting);
-        let (process, mut stdin) =
-            started.inspect_err(|halt| tracing::info!("nothing is read back meanwhile: {halt:?}")).ok()?;
+        let session = Session::over(sessions, setting);
+        let mut session =
+            session.inspect_err(|halt| tracing::info!("nothing is read back meanwhile: {halt:?}")).ok()?;
         let enter = enter_folder_script(parcel.to, parcel.folder);
-        let begun = stdin.write_all(format!("LC_ALL=C; export LC_ALL\n{GIVE_WAY}{enter}").as_bytes());
-        begun.is_ok().then(|| Self { process, stdin, lines: Lines::default() })
+        let begun = session.stdin.write_all(format!("LC_ALL=C; export LC_ALL\n{GIVE_WAY}{enter}").as_bytes());
+        begun.is_ok().then(|| Self { session, lines: Lines::default() })
     }
 
     /// Has read back what arrives until it `is_over`, or the far end does not read any more.
@@ -90,7 +88,7 @@ impl Reader {
         tracing::info!("read back while more was sent: {} files equal of {taken}", there.len());
         if !is_good {
             // What it has said goes into its account.
-            let _ = self.process.end_within(TICK);
+            let _ = self.session.process.end_within(TICK);
         }
         Read { there, reader: is_good.then_some(self) }
     }
@@ -98,7 +96,7 @@ impl Reader {
     /// Starts a last script in the folder; [`Self::hear`] takes what it prints.
     pub(in crate::transfer) fn ask(&mut self, script: &str) {
         // Whoever does not read it says nothing, either.
-        let _ = self.stdin.write_all([GIVE_WAY_NO_MORE, script].concat().as_bytes());
+        let _ = self.session.stdin.write_all([GIVE_WAY_NO_MORE, script].concat().as_bytes());
     }
 
     /// Gives what that script prints to `take` until it says that it was all, or no more comes; `look` says from time to
@@ -113,7 +111,7 @@ impl Reader {
     ) -> Result<(), Halt> {
         let mut is_all = false;
         while !is_all {
-            match self.process.next(TICK) {
+            match self.session.process.next(TICK) {
                 Event::Output(bytes) => is_all = take(&bytes),
                 Event::Nothing => {}
                 Event::End => break,
@@ -132,16 +130,17 @@ impl Reader {
         there: &mut Vec<usize>,
         mut look: impl FnMut() -> bool,
     ) -> bool {
-        let named = files.iter().filter_map(|sent| Some((name(work, *sent)?, *sent)));
-        let sent: HashMap<&str, Sent> = named.collect();
-        let names: Vec<&str> = sent.keys().copied().collect();
+        let named: Vec<(&str, Sent)> =
+            files.iter().filter_map(|sent| Some((name(work, *sent)?, *sent))).collect();
+        let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+        let sent: HashMap<&str, Sent> = named.into_iter().collect();
         let script = rsync::patient_checksums_script(ALGORITHM, &names);
-        if self.stdin.write_all(script.as_bytes()).is_err() {
+        if self.session.stdin.write_all(script.as_bytes()).is_err() {
             return false;
         }
         let mut end = None;
         while end.is_none() && look() {
-            match self.process.next(TICK) {
+            match self.session.process.next(TICK) {
                 Event::Output(bytes) => self.lines.feed(&bytes, &mut |line| {
                     end = end.or(rsync::parse_end(line));
                     let Some(item) = rsync::parse_item(line) else { return };

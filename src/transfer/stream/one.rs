@@ -4,7 +4,6 @@
 //! was meant.
 
 use std::io::Write as _;
-use std::process::ChildStdin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
@@ -39,8 +38,7 @@ const LAST_READ: Duration = Duration::from_secs(2);
 /// A far end that waits for an archive.
 #[derive(Debug)]
 pub(super) struct Ready {
-    process: Process,
-    stdin: ChildStdin,
+    session: Session,
     said: Said,
 }
 
@@ -97,9 +95,11 @@ pub(super) fn begin(
     if stdin.write_all(script(parcel).as_bytes()).and_then(|()| stdin.flush()).is_ok()
         && is_ready(sessions, &mut process, &mut said, setting, watch)?
     {
-        return Ok(Ok(Ready { process, stdin, said }));
+        return Ok(Ok(Ready { session: Session { process, stdin }, said }));
     }
     tracing::info!("no stream: {}", said.text());
+    // What ssh said may not have been heard yet.
+    let _ = process.end_within(TICK);
     let has_begun = !said.has_line(NO_TAR) && !process.messages().contains(REFUSED);
     Ok(Err(if has_begun { End::Unknown } else { End::NotBegun }))
 }
@@ -114,7 +114,7 @@ pub(super) fn send(
     setting: &Setting,
     watch: &Watch,
 ) -> Result<Ended, Halt> {
-    let Ready { mut process, stdin, mut said } = ready;
+    let Ready { session: Session { mut process, stdin }, mut said } = ready;
     let _at_work = work.begin();
     let state = Arc::new(State::default());
     let pipe = Pipe { stdin, state: Arc::clone(&state) };
