@@ -21,8 +21,8 @@ use crate::transfer::destination::{self, Flusher, Identity, Place, View};
 use crate::transfer::readback::{self, Expected};
 use crate::transfer::rsync::{self, Checksums, Compared, Job, Manner};
 use crate::transfer::source::{Kind, Roots, Source, Staged};
-use crate::transfer::stream::{self, End, Parcel, Reader, Session, Streamed};
-use crate::transfer::{Connection, Halt, Setting, Watch, exact, manifest};
+use crate::transfer::stream::{self, End, Parcel, Reader, Streamed};
+use crate::transfer::{Connection, Halt, Session, Setting, Watch, exact, manifest};
 use crate::ui;
 
 /// The name of the folders that rsync keeps parts of files in.
@@ -74,14 +74,8 @@ struct Believed {
     how: Verified,
     /// The checksums of the files, where they are known.
     checksums: Checksums,
-    /// Whether the source's files were read for that.
-    has_read_source: bool,
-}
-
-impl Believed {
-    fn new(how: Verified, checksums: Checksums) -> Self {
-        Self { how, checksums, has_read_source: false }
-    }
+    /// The source once more, since nothing of it was needed any more for that.
+    again: Again,
 }
 
 /// The source being read once more, beside whatever else is done.
@@ -324,16 +318,14 @@ impl<'p> Run<'_, 'p> {
         let lies_there = self.judge_space(&mut connection, &view, &source, &partial_name, old)?;
         let sent = self.send(&mut connection, session, &view, &source, &partial_name, &lies_there)?;
         let staged = sent.staged;
-        // The destination is busy with what it has, reading it back and writing it to its disk.
-        let again = Again::begin(minidvodb, &self.roots);
-        let verified = self.verify(&mut connection, &view, &source, sent)?;
-        let again = if verified.has_read_source { Again::begin(minidvodb, &self.roots) } else { again };
+        let Believed { how, checksums, again } =
+            self.verify(&mut connection, &view, minidvodb, &source, sent)?;
+        // The destination's disk is still writing.
         self.expect_unchanged(minidvodb, &source, again)?;
-        let state_dir = &self.context().state_dir;
-        manifest::write(state_dir, &self.ledger_id, &self.copy, &source, &verified.checksums)?;
+        manifest::write(&self.context().state_dir, &self.ledger_id, &self.copy, &source, &checksums)?;
         self.enter(Phase::Flushing);
         self.expect_flushed(&mut connection, &source)?;
-        self.publish(connection, &view, staged, verified.how)
+        self.publish(connection, &view, staged, how)
     }
 
     /// The connection is made while the source is read.
@@ -384,7 +376,7 @@ impl<'p> Run<'_, 'p> {
         let is_first =
             self.copy.publishing().is_none() && self.copy.recopy().is_none() && !self.copy.adopts();
         if is_large && is_first && self.served.target.bwlimit.is_none() {
-            Session::begin(connection, self.setting())
+            connection.begin_session(self.setting())
         } else {
             Ok(None)
         }
@@ -647,6 +639,7 @@ impl<'p> Run<'_, 'p> {
         &mut self,
         connection: &mut Connection,
         view: &View,
+        minidvodb: Option<&Minidvodb>,
         source: &Source,
         mut sent: Sent,
     ) -> Result<Believed, Halt> {
@@ -669,11 +662,13 @@ impl<'p> Run<'_, 'p> {
         }
         destination::begin_flush(connection, view, self.place(), sent.flusher.take())?;
         if how == Verify::Quick {
-            return Ok(Believed::new(Verified::Quick, sent.checksums));
+            let again = Again::begin(minidvodb, &self.roots);
+            return Ok(Believed { how: Verified::Quick, checksums: sent.checksums, again });
         }
         if sent.is_exact {
+            let again = Again::begin(minidvodb, &self.roots);
             if self.is_read_back(connection, &view.below(&folder), source, &mut sent)? {
-                return Ok(Believed::new(Verified::Checksum, sent.checksums));
+                return Ok(Believed { how: Verified::Checksum, checksums: sent.checksums, again });
             }
             self.enter_with(Phase::Verifying, source.bytes());
         }
@@ -681,7 +676,8 @@ impl<'p> Run<'_, 'p> {
         drop(sent.checksums);
         match self.compare(connection, source, &view.below(&folder))? {
             Compared::Equal(checksums) => {
-                Ok(Believed { has_read_source: true, ..Believed::new(Verified::Checksum, checksums) })
+                let again = Again::begin(minidvodb, &self.roots);
+                Ok(Believed { how: Verified::Checksum, checksums, again })
             }
             Compared::Different(what) => {
                 // The flush that was begun tells of a folder that is gone, too; its answer is the next one.

@@ -37,7 +37,7 @@ use crate::error::{Error, Exit};
 use crate::faults::{Fault, Met};
 use crate::signals::Stop;
 
-pub use shell::Connection;
+pub use shell::{Connection, Session};
 
 /// Why a transfer stopped before its end.
 #[derive(Debug)]

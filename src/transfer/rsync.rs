@@ -510,10 +510,9 @@ impl Item {
         is_same && self.checksum.is_some() && !self.is_unread()
     }
 
-    /// Whether it is a file that rsync has read, and found to have this checksum of 128 bits.
-    pub(super) fn has(&self, checksum: u128) -> bool {
-        let has = |sum: &String| *sum == format!("{checksum:032x}");
-        self.checksum.as_ref().is_some_and(has) && !self.is_unread()
+    /// Whether it is a file that rsync has read, and found to have this checksum, in hexadecimal.
+    pub(super) fn has(&self, checksum: &str) -> bool {
+        self.checksum.as_deref() == Some(checksum) && !self.is_unread()
     }
 
     /// Whether it is a file that rsync could not read, which has a checksum of zeros then.

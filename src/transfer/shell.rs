@@ -32,6 +32,8 @@ const STATUS_MAX_BYTES: usize = 16;
 const NUMBER_MAX_BYTES: usize = 21;
 /// The most that the list of a folder may have: some two million files.
 const LONG_ANSWER_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// A session that is not needed is given so long to end.
+const LEAVING: Duration = Duration::from_secs(2);
 /// The most of a login shell's rubbish that is shown, and of what a failed script printed.
 const RUBBISH_MAX_BYTES: usize = 400;
 
@@ -58,10 +60,11 @@ pub(super) struct Sessions<'a> {
 }
 
 impl Sessions<'_> {
-    /// Starts one: a shell there, which reads its script, and what the script reads, from standard input.
-    pub(super) fn start(&self, setting: &Setting) -> Result<(Process, ChildStdin), Halt> {
+    /// Begins one.
+    pub(super) fn begin(&self, setting: &Setting) -> Result<Session, Halt> {
         let command = ssh::client(self.host, self.socket_dir)?;
-        with_stdin(Process::start(command, self.group, setting, true)?)
+        let (process, stdin) = with_stdin(Process::start(command, self.group, setting, true)?)?;
+        Ok(Session { process, stdin })
     }
 
     /// Fails where somebody killed the guard.
@@ -80,6 +83,22 @@ fn check_guard(group: &ProcessGroup) -> Result<(), Halt> {
         Ok(())
     } else {
         Err(Halt::Cut("the guard of the child processes was killed".to_owned()))
+    }
+}
+
+/// A session beside a connection's own: a shell there, which reads its script, and what the script reads, from standard
+/// input. To begin one takes a turn or two with the host.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) process: Process,
+    pub(super) stdin: ChildStdin,
+}
+
+impl Session {
+    /// Ends it in order: a server that allows few of them has room for another one then.
+    pub(super) fn leave(mut self) {
+        drop(self.stdin);
+        let _ = self.process.end_within(LEAVING);
     }
 }
 
@@ -389,6 +408,14 @@ impl Connection {
     pub(super) fn sessions(&self) -> Option<Sessions<'_>> {
         let (host, group) = (&self.host, &self.group);
         self.socket_dir.as_deref().map(|socket_dir| Sessions { host, socket_dir, group })
+    }
+
+    /// Begins a further session before it is needed; none where it leads to this machine.
+    ///
+    /// # Errors
+    /// A halt that this machine is the reason of.
+    pub fn begin_session(&self, setting: &Setting) -> Result<Option<Session>, Halt> {
+        self.sessions().map(|sessions| sessions.begin(setting)).transpose()
     }
 
     /// What it takes to the host and back, and something more: its fastest answer so far.

@@ -15,10 +15,10 @@ mod work;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ChildStdin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::thread::Scope;
 use std::time::Duration;
 
 use tracing::Span;
@@ -28,9 +28,9 @@ pub use self::meanwhile::Reader;
 use self::turns::Turns;
 use self::work::Work;
 use super::destination::Identity;
-use super::process::{Process, TICK};
+use super::process::TICK;
 use super::rsync::Checksums;
-use super::shell::Sessions;
+use super::shell::{Session, Sessions};
 use super::source::{Entry, Source, Staged, partial_path};
 use super::{Connection, Halt, Setting, Watch};
 use crate::error::Error;
@@ -39,9 +39,6 @@ use crate::model::Host;
 /// To a host that takes longer to answer, one session's window (ssh's CHAN_SES_WINDOW_DEFAULT, 2 MiB) lets less than
 /// 80 MB/s through; the connection's may be larger.
 const FAR: Duration = Duration::from_millis(25);
-
-/// A session that is not needed is given so long to end.
-const LEAVING: Duration = Duration::from_secs(2);
 
 /// What to send.
 #[derive(Debug)]
@@ -87,35 +84,6 @@ pub enum End {
     Unknown,
 }
 
-/// A session of a connection: a shell there that reads its script, and what that reads. To begin one takes a turn or two
-/// with the host; the one of the first stream can be begun while other things are done there.
-#[derive(Debug)]
-pub struct Session {
-    process: Process,
-    stdin: ChildStdin,
-}
-
-impl Session {
-    /// Begins one; none where the connection leads to this machine.
-    ///
-    /// # Errors
-    /// A halt that this machine is the reason of.
-    pub fn begin(connection: &Connection, setting: &Setting) -> Result<Option<Self>, Halt> {
-        connection.sessions().map(|sessions| Self::over(sessions, setting)).transpose()
-    }
-
-    fn over(sessions: Sessions<'_>, setting: &Setting) -> Result<Self, Halt> {
-        let (process, stdin) = sessions.start(setting)?;
-        Ok(Self { process, stdin })
-    }
-
-    /// Ends it in order: a server that allows few of them has room for another one then.
-    fn leave(mut self) {
-        drop(self.stdin);
-        let _ = self.process.end_within(LEAVING);
-    }
-}
-
 /// How far streams are.
 #[derive(Clone, Copy, Debug)]
 pub struct Outlook<'a> {
@@ -139,6 +107,7 @@ pub fn send(
     watch: &Watch,
     mut progress: impl FnMut(Outlook<'_>),
 ) -> Result<Streamed, Halt> {
+    let Some(sessions) = connection.sessions() else { return Ok(Streamed::default()) };
     let there: HashSet<&[u8]> = parcel.staged.iter().map(|staged| staged.path.as_ref()).collect();
     // A part is for rsync to go on from.
     let is_there = |entry: &Entry| {
@@ -147,7 +116,6 @@ pub fn send(
                 || there.contains(partial_path(&entry.path, parcel.partial_name).as_slice()))
     };
     let work = Arc::new(Work::new(parcel.source, is_there));
-    let Some(sessions) = connection.sessions() else { return Ok(Streamed::default()) };
     if !work.is_worth_while() || parcel.source.is_other_kind_in(parcel.staged) {
         if let Some(session) = session {
             session.leave();
@@ -166,10 +134,8 @@ pub fn send(
     let ends = std::thread::scope(|scope| {
         let (work, span) = (&work, &span);
         let while_of_use = &while_of_use;
-        let first = sender.clone();
-        scope.spawn(move || {
-            let _inside = span.enter();
-            report(&first, || by_the_first(sessions, session, work, parcel, &first, setting, watch));
+        spawn(scope, span, &sender, move |to| {
+            by_the_first(sessions, session, work, parcel, to, setting, watch)
         });
         let (mut streams, mut ends) = (1, Vec::new());
         while ends.len() < streams {
@@ -177,12 +143,8 @@ pub fn send(
                 // What fills the session's window waits for the host to make room.
                 Ok(Told::Begun) if may_have_another_session => {
                     streams += 1;
-                    let sender = sender.clone();
-                    scope.spawn(move || {
-                        let _inside = span.enter();
-                        report(&sender, || {
-                            by_another_session(sessions, work, parcel, setting, watch, while_of_use)
-                        });
+                    spawn(scope, span, &sender, move |_| {
+                        by_another_session(sessions, work, parcel, setting, watch, while_of_use)
                     });
                 }
                 Ok(Told::Ended(end)) => {
@@ -203,12 +165,8 @@ pub fn send(
             }
             while streams < streams_max && work.wants_another(streams) && !turns.are_scarce() {
                 streams += 1;
-                let sender = sender.clone();
-                scope.spawn(move || {
-                    let _inside = span.enter();
-                    report(&sender, || {
-                        by_another_connection(host, work, parcel, setting, watch, while_of_use)
-                    });
+                spawn(scope, span, &sender, move |_| {
+                    by_another_connection(host, work, parcel, setting, watch, while_of_use)
                 });
             }
         }
@@ -247,6 +205,23 @@ enum Told {
     Ended(Box<Result<Ended, Halt>>),
 }
 
+/// Lets a stream be, and tells what became of it, in any case: somebody waits for that.
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    span: &'scope Span,
+    to: &Sender<Told>,
+    stream: impl FnOnce(&Sender<Told>) -> Result<Ended, Halt> + Send + 'scope,
+) {
+    let to = to.clone();
+    scope.spawn(move || {
+        let _inside = span.enter();
+        let ended = catch_unwind(AssertUnwindSafe(|| stream(&to)))
+            .unwrap_or_else(|_| Err(Error::bug("a stream ended in an unexpected way").into()));
+        // Only a receiver that is gone does not take it.
+        let _ = to.send(Told::Ended(Box::new(ended)));
+    });
+}
+
 /// What became of one stream.
 #[derive(Debug, Default)]
 struct Ended {
@@ -270,14 +245,6 @@ impl Ended {
     }
 }
 
-/// Lets a stream be, and tells what became of it, in any case: somebody waits for that.
-fn report(to: &Sender<Told>, stream: impl FnOnce() -> Result<Ended, Halt>) {
-    let ended = catch_unwind(AssertUnwindSafe(stream))
-        .unwrap_or_else(|_| Err(Error::bug("a stream ended in an unexpected way").into()));
-    // Only a receiver that is gone does not take it.
-    let _ = to.send(Told::Ended(Box::new(ended)));
-}
-
 fn by_the_first(
     sessions: Sessions<'_>,
     session: Option<Session>,
@@ -289,7 +256,7 @@ fn by_the_first(
 ) -> Result<Ended, Halt> {
     let session = match session {
         Some(session) => session,
-        None => Session::over(sessions, setting)?,
+        None => sessions.begin(setting)?,
     };
     let ready = match one::begin(sessions, session, parcel, setting, watch)? {
         Ok(ready) => ready,
@@ -332,7 +299,8 @@ fn by_another_session(
     watch: &Watch,
     while_of_use: &Watch,
 ) -> Result<Ended, Halt> {
-    let begun = Session::over(sessions, setting)
+    let begun = sessions
+        .begin(setting)
         .and_then(|session| one::begin(sessions, session, parcel, setting, while_of_use));
     match begun {
         Ok(Ok(ready)) => one::send(sessions, ready, work, false, setting, watch),

@@ -528,14 +528,13 @@ fn a_byte_that_was_changed_on_the_way_is_found_meanwhile_and_again_when_all_is_t
 #[test]
 fn where_reading_back_meanwhile_fails_all_is_read_when_it_is_there() {
     let once_read = "n=0; until [ -e READ.failed ] || [ $n = 300 ]; do sleep 0.1; n=$((n+1)); done";
-    let mut world = by_one_stream_through(&format!("head -c 90000000; {once_read}"));
-    let (real, bin) = (slow::real("rsync"), world.root.join("bad-tar"));
+    let world = by_one_stream_through(&format!("head -c 90000000; {once_read}"));
+    let real = slow::real("rsync");
     let once = world.root.join("read.failed");
     let script = format!(
         "#!/bin/sh\ncase $* in *--files-from*) mkdir {once} 2>/dev/null && exit 1;; esac\nexec {real} \"$@\"\n"
     );
-    slow::write_program(&bin.join("rsync"), &script);
-    world.set_path_there(&format!("{bin}:{}", std::env::var("PATH").unwrap()));
+    slow::write_program(&world.root.join("bad-tar/rsync"), &script);
     world.ok(&["run"]).is_silent();
     expect_full(&world, "checksum");
     assert!(once.exists());

@@ -9,13 +9,13 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Parcel;
 use super::packing::ALGORITHM;
 use super::work::{Sent, Work};
-use super::{Parcel, Session};
 use crate::transfer::destination::enter_folder_script;
 use crate::transfer::process::{Event, TICK};
 use crate::transfer::rsync::{self, Lines};
-use crate::transfer::shell::Sessions;
+use crate::transfer::shell::{Session, Sessions};
 use crate::transfer::{Halt, Setting, Watch};
 
 /// The far end is given something to read where so many files have arrived, or so many bytes of them.
@@ -57,7 +57,7 @@ pub(super) struct Read {
 impl Reader {
     /// Starts it, where that is possible.
     pub(super) fn begin(sessions: Sessions<'_>, parcel: &Parcel<'_>, setting: &Setting) -> Option<Self> {
-        let session = Session::over(sessions, setting);
+        let session = sessions.begin(setting);
         let mut session =
             session.inspect_err(|halt| tracing::info!("nothing is read back meanwhile: {halt:?}")).ok()?;
         let enter = enter_folder_script(parcel.to, parcel.folder);
@@ -145,7 +145,7 @@ impl Reader {
                     end = end.or(rsync::parse_end(line));
                     let Some(item) = rsync::parse_item(line) else { return };
                     let of_item = str::from_utf8(&item.path).ok().and_then(|path| sent.get(path));
-                    there.extend(of_item.filter(|sent| item.has(sent.checksum)).map(|sent| sent.number));
+                    there.extend(of_item.filter(|sent| item.has(&sent.hex())).map(|sent| sent.number));
                 }),
                 Event::Nothing => {}
                 Event::End => return false,

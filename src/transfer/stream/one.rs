@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::packing::{BLOCK_BYTES, Packing, Pipe, State};
 use super::work::Work;
-use super::{End, Ended, Parcel, Session};
+use super::{End, Ended, Parcel};
 use crate::transfer::destination::{MARK_FD, enter_folder_script};
 use crate::transfer::process::{Event, Messages, Process, TICK};
 use crate::transfer::rsync::{self, Lines};
-use crate::transfer::shell::Sessions;
+use crate::transfer::shell::{Session, Sessions};
 use crate::transfer::{Halt, Setting, Watch};
 
 /// Before a word is sent, the far end has to have said that it is ready.

@@ -162,13 +162,13 @@ impl Packing {
                 if !entry.is_still(&body.file.metadata()?) {
                     return Err(io::Error::other("a file of the source changed while it was read"));
                 }
-                let checksum = body.hasher.digest128();
-                let hex = format!("{checksum:032x}");
-                checksums.by_path.insert(entry.path.clone(), Checksum { hex, is_there: false });
+                let sent = Sent { number, checksum: body.hasher.digest128() };
+                let checksum = Checksum { hex: sent.hex(), is_there: false };
+                checksums.by_path.insert(entry.path.clone(), checksum);
                 if work.is_read_back() {
                     let buffered = archive.get_ref().buffer().len() as u64;
                     let end = state.written_bytes.load(Ordering::Relaxed) + buffered;
-                    state.went_out(end, Sent { number, checksum });
+                    state.went_out(end, sent);
                 }
             }
         }

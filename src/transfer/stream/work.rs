@@ -60,6 +60,13 @@ pub(super) struct Sent {
     pub(super) checksum: u128,
 }
 
+impl Sent {
+    /// The checksum as rsync writes it.
+    pub(super) fn hex(self) -> String {
+        format!("{:032x}", self.checksum)
+    }
+}
+
 /// A stream that takes files and has not come to its end there.
 pub(super) struct AtWork<'a>(&'a Work);
 
